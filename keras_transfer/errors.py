@@ -25,7 +25,7 @@ def list_lines(lines: Sequence[str], most: int = 20) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """Return what an error of another library says, in one line."""
+    """Return the message of another library's error, in one line."""
     reason = getattr(error, "strerror", None) or str(error)
     return reason.splitlines()[0] if reason else type(error).__name__
 

@@ -1,4 +1,4 @@
-"""Input contract + backbone + head -> one Keras model."""
+"""Build one Keras model from an input contract, a backbone and a head."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ POOLING, TOP = "pooling", "head"
 
 
 class _AsInPrediction(keras.layers.Layer):
-    """Runs a model with ``training=False``, which a functional model that is called so ignores when it is trained."""
+    """Runs a model with ``training=False``, which a nested functional model ignores while the outer one is trained."""
 
     def __init__(self, model: keras.Model) -> None:
         super().__init__()
@@ -28,25 +28,25 @@ class _AsInPrediction(keras.layers.Layer):
         return self.model(inputs, training=False)
 
     def compute_output_spec(self, inputs: Tensors) -> Tensors:
-        """Return the model's own outputs: JAX cannot infer them if a length is open."""
+        """Return the model's own output specs: JAX cannot infer them if a dimension is unknown."""
         return keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype), self.model.output)
 
 
 @dataclass(frozen=True)
 class TransferModel:
-    """A backbone with a head, from raw inputs on.
+    """A backbone with a head, from raw inputs to predictions.
 
     Attributes:
-        backbone: With its stages.
-        head: With its loss and metrics.
-        pooling: The network's feature map to pooled features.
-        top: Pooled features to raw outputs (see :class:`~keras_transfer.heads.Head`): the head's weights.
+        backbone: The backbone, with its stages.
+        head: The head, with its loss and metrics.
+        pooling: From the network's feature map to pooled features.
+        top: The head's weights: from pooled features to raw outputs (see :class:`~keras_transfer.heads.Head`).
         trainer: From what the reader of its task returns, for images ``float32[batch, size, size, 3]`` in 0..255, to
             raw outputs, ``float32[batch, outputs]``.
-        predictor: The same layers, to predictions: for recordings of any length, their mean over windows. This is what
-            is saved.
-        decodes: Whether the predictor chooses a sequence step by step, so that predictions are no function of what the
-            trainer returns.
+        predictor: The same layers, from the same inputs to predictions: for recordings of any length, the mean over
+            windows. This is the model that is saved.
+        decodes: Whether the predictor chooses a sequence step by step, so that predictions are not a function of the
+            trainer's outputs.
     """
 
     backbone: Backbone
@@ -61,10 +61,10 @@ class TransferModel:
     _frozen: dict[int, keras.Model] = field(default_factory=dict, init=False, repr=False)
 
     def calibrated(self, head: Head) -> "TransferModel":
-        """Return the model whose predictor has what a head learned after training; all layers are shared.
+        """Return the model whose predictor has the calibration of a head; all layers are shared.
 
         Args:
-            head: The model's own, calibrated.
+            head: The model's own head, calibrated.
         """
         predictions = head.add_calibration(self.predictor.output)
         if predictions is self.predictor.output:
@@ -73,10 +73,10 @@ class TransferModel:
         return replace(self, head=head, predictor=predictor)
 
     def frozen_part(self, stages: int) -> keras.Model:
-        """Return the first stages as a model for prediction alone; it is the same one at every call.
+        """Return the first stages as a model for prediction only; repeated calls return the same model.
 
         Args:
-            stages: 1 up to the number of stages; the latter puts pooling behind them.
+            stages: 1 up to the number of stages; the latter includes pooling.
 
         Returns:
             From raw inputs to what :meth:`boundary` names. It shares the model's variables.
@@ -90,10 +90,10 @@ class TransferModel:
         return self._frozen_parts[stages]
 
     def tail(self, stages: int) -> keras.Model:
-        """Return what follows the first stages; it is the same model at every call.
+        """Return the part after the first stages; repeated calls return the same model.
 
         Args:
-            stages: 1 up to the number of stages; the latter leaves the head's weights alone.
+            stages: 1 up to the number of stages; with the latter, only the head's weights are left.
 
         Returns:
             From what :meth:`boundary` names, followed by what :meth:`extra_inputs` names, to raw outputs. It shares the
@@ -108,23 +108,23 @@ class TransferModel:
         return self._tails[stages]
 
     def boundary(self, stages: int) -> tuple[keras.KerasTensor, ...]:
-        """Return the symbolic tensors between the first stages and the tail.
+        """Return the symbolic tensors at the boundary between the first stages and the tail.
 
         Args:
-            stages: 1 up to the number of stages; pooled features then.
+            stages: 1 up to the number of stages; for the latter, the pooled features.
         """
         return tuple(self.pooling.outputs) if self._is_whole(stages) else self.backbone.stages[stages - 1].outputs
 
     def freeze(self, stage: int) -> keras.Model:
-        """Return a trainer whose first stages run as in prediction: dropout in them is off, as BatchNorm's updates are.
+        """Return a trainer whose first stages run in inference mode: no dropout, no updates of BatchNorm.
 
-        It is the same one at every call.
+        Repeated calls return the same trainer.
 
         Args:
             stage: How many stages are frozen, from 0.
 
         Returns:
-            From what the trainer takes to raw ``float32[batch, outputs]``.
+            From the trainer's inputs to raw ``float32[batch, outputs]``.
         """
         if stage == 0:
             return self.trainer
@@ -146,15 +146,15 @@ class TransferModel:
 
 
 def build_model(backbone: Backbone, head: Head, *, flips: Sequence[tuple[int, ...]] = ((),)) -> TransferModel:
-    """Join the two.
+    """Join a backbone and a head.
 
     Args:
         backbone: Its network is used, not copied.
-        head: Takes the output of the network.
+        head: Takes the backbone's output.
         flips: Axes along which inputs are flipped, for each view that predictions are averaged over.
 
     Returns:
-        The models. Preprocessing is inside, so that it can be applied neither twice nor never.
+        The models. They include preprocessing, so that it is applied exactly once.
     """
     fuse_batch_norm(backbone.network)
     features = keras.Input(backbone.network.output_shape[1:], name="features")
@@ -179,15 +179,15 @@ def build_model(backbone: Backbone, head: Head, *, flips: Sequence[tuple[int, ..
 
 
 def with_features(predictor: keras.Model) -> keras.Model | None:
-    """Return a finished model with a second output: the pooled features that its head reads.
+    """Return a trained model with a second output: the pooled features that its head reads.
 
     Args:
         predictor: As :func:`build_model` made it. If it averages over flips, the features are those of one view; if it
-            averages over windows, they are their mean, too.
+            averages over windows, the features are averaged, too.
 
     Returns:
         From the same inputs to predictions and features, ``float32[batch, channels]``; it shares the layers. None if
-        the model was made in another way, as a task of a package may do it.
+        the model was made in another way, as by a plugin's task.
     """
     features: list[SymbolicTensor] = []
     means: list[SymbolicTensor] = []

@@ -1,4 +1,4 @@
-"""Named things of one kind, built in or from plugins. A wrong name is answered with the nearest known ones."""
+"""Registries of named values, built in or from plugins. An unknown name raises an error with the nearest known ones."""
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def nearest_names(name: str, known: Iterable[str]) -> list[str]:
-    """Return up to three of the known names that look most like ``name``, best first."""
+    """Return up to three of the known names that are most similar to ``name``, best first."""
     names = {candidate.lower(): candidate for candidate in known}
     return [names[match] for match in difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.6)]
 
@@ -27,16 +27,16 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 class Registry(Generic[T]):
-    """Named values of one kind: those that are added, then those that installed packages offer as entry points.
+    """Named values of one kind: those that were added, then those that installed packages offer as entry points.
 
-    An entry point is loaded when its name is first asked for, so that listing names imports nothing. A name that was
+    An entry point is loaded when its name is first requested, so that listing names imports nothing. A name that was
     added is never looked up among the entry points.
 
     Args:
-        kind: What the values are, for messages: ``backbone``.
-        error: Raised for a name that is not there.
+        kind: The kind of the values, for messages: ``backbone``.
+        error: Raised for an unknown name.
         group: The entry-point group that plugins use, such as ``keras_transfer.backbones``; None for no plugins.
-        take: From what an entry point loads to the value; by default that itself.
+        take: Converts what an entry point loads to the value; by default, that is the value.
 
     Example:
         >>> from keras_transfer.errors import ConfigError
@@ -65,14 +65,14 @@ class Registry(Generic[T]):
         """Add a value.
 
         Args:
-            name: A name that is not taken.
+            name: A name that is not in use.
             value: The value.
 
         Returns:
             The value.
 
         Raises:
-            TransferError: The name is taken.
+            TransferError: The name is in use.
         """
         if name in self._values:
             raise self._error(f"There is a {self._kind} named {name!r} already. Choose another name.")
@@ -80,7 +80,7 @@ class Registry(Generic[T]):
         return value
 
     def replace(self, name: str, value: T) -> T:
-        """Add a value, in place of one of this name if there is one.
+        """Add a value, replacing one of the same name if there is one.
 
         Args:
             name: The name.
@@ -102,7 +102,7 @@ class Registry(Generic[T]):
         return found
 
     def _load(self, name: str) -> T:
-        """Load a plugin's entry and keep it."""
+        """Load a plugin's entry point and cache it."""
         entries = self._plugins[name]
         offered = sorted(
             {f"{entry.value} ({entry.dist.name if entry.dist else 'unknown package'})" for entry in entries}

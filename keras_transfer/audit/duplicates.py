@@ -1,4 +1,4 @@
-"""Examples that are there twice: in one split, in two, and with different labels."""
+"""Duplicate examples: in one split, in two splits, and with different labels."""
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from keras_transfer.audit.rows import Rows
 from keras_transfer.data.checks.findings import Finding
 from keras_transfer.data.splits.splits import Splits
 
-# One copy is kept out of the findings, so that a CSV of all of them leaves one: that of the split which is evaluated.
+# One copy is not a finding, so that a CSV of all findings leaves one: that of the split which is evaluated.
 _KEPT_FIRST = {"test": 0, "validation": 1, "train": 2}
 
 
@@ -27,7 +27,7 @@ def link_equal(groups: DisjointSet, keys: Iterable[Hashable]) -> None:
 
 @dataclass(frozen=True)
 class Words:
-    """How details describe rows that are the same.
+    """The words of details on rows that are the same.
 
     Attributes:
         exact: ``same bytes as``.
@@ -41,9 +41,9 @@ class Words:
 def find_duplicates(
     rows: Rows, exact: DisjointSet, near: DisjointSet, words: Words, how: Callable[[int, int], str] | None = None
 ) -> list[Finding]:
-    """Return the findings on rows that are there twice.
+    """Return the findings on duplicate rows.
 
-    Of rows with the same label, all but one are named. Of rows with different labels, all are: one is wrong.
+    Of rows with the same label, all but one are findings. Of rows with different labels, all are: one is wrong.
     """
     findings = []
     for group in (sorted(rows) for rows in near.subsets() if len(rows) > 1):
@@ -78,8 +78,8 @@ def link_near_points(
 ) -> None:
     """Link rows whose points are near one another.
 
-    Only nearest neighbours are looked up, again and again for one row of each group, so that thousands of equal points
-    take no more memory than others.
+    Only nearest neighbours are looked up, repeatedly for one row of each group, so that thousands of equal points need
+    no more memory than others.
 
     Args:
         points: ``float32[n, dimensions]``.
@@ -103,7 +103,7 @@ def link_near_points(
 
 
 def find_repeated_rows(splits: Splits, repeated: Mapping[str, Any]) -> list[Finding]:
-    """Return a finding for each row that is in another split too, by what data.json records of them.
+    """Return a finding for each row that is also in another split, according to data.json.
 
     Args:
         repeated: For ``test in train`` and the like, how many rows are repeated exactly, and pairs of names.

@@ -1,4 +1,4 @@
-"""What looks wrong in images: blank, blurred, dark, overexposed, of an odd size, or there twice."""
+"""Problems of images: blank, blurred, dark, overexposed, of an odd size, or duplicates."""
 
 from pathlib import Path
 
@@ -20,12 +20,12 @@ _DARK, _BRIGHT = 50.0, 220.0
 # Laplacian variance over grey variance, and robust deviations below the median of its logarithm.
 _BLURRED, _BLURRED_SCORE = 0.02, 3.5
 _ODD_SIDE, _ODD_ASPECT = 3.0, 2.0
-# What many images are like is not odd.
+# A property that many images share is not odd.
 _MOST_ODD = 0.05
 
 
 def audit_images(splits: Splits, memory: Path) -> list[Finding]:
-    """Check how images look. Each was measured already if the same images were searched for copies."""
+    """Check the appearance of images. They were already measured if duplicates were searched for."""
     rows = Rows.of(splits)
     measured = [one for split in splits for one in measure_images(images_of(split), memory)]
     contents = [content for split in splits for content in split.examples.content_hashes]
@@ -72,7 +72,7 @@ def _find_blurred(rows: Rows, measured: list[ImageMeasures], seen: NDArray[np.in
 
 
 def _find_odd(rows: Rows, measured: list[ImageMeasures]) -> list[Finding]:
-    """Images of another size or aspect ratio than nearly all."""
+    """Images whose size or aspect ratio differs from nearly all others."""
     known = [row for row, one in enumerate(measured) if one.width and one.height]
     sizes = np.array([(measured[row].width, measured[row].height) for row in known], np.float64).reshape(-1, 2)
     if not len(sizes):
@@ -105,7 +105,7 @@ def _find_copies(
     exact, near = DisjointSet(range(len(rows))), DisjointSet(range(len(rows)))
     for groups in (exact, near):
         link_equal(groups, contents)
-    # Blank images look the same, and are reported as such.
+    # Blank images look the same, and are already reported.
     first = np.array([row for row in seen if exact[int(row)] == row], np.int64)
     points = to_points([measured[row].grey for row in first], unknown=0.0)
     link_near_points(near, points, first, radius=NEAR * points.shape[1] ** 0.5 if len(points) else 0.0)

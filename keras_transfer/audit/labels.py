@@ -1,4 +1,4 @@
-"""Labels that are probably wrong, by predictions for rows that were held out."""
+"""Find labels that are probably wrong, from predictions for held-out rows."""
 
 import json
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from keras_transfer.data.targets.numbers import NumberTarget
 from keras_transfer.heads import TargetHead
 from keras_transfer.heads.solver import MOST_FOLDS, draw_folds
 
-# docs/audit.md has the measurements: draws of folds that are averaged, and the share of the neighbours.
+# docs/audit.md has the measurements: number of draws of folds that are averaged, and the share of the neighbours.
 _DRAWS = 3
 _MOST_ROWS_DRAWN_AGAIN = 20_000
 
@@ -39,12 +39,12 @@ def hold_out(
     Args:
         head: Made for these rows; it can be solved.
         features: ``float32[rows, channels]``.
-        groups: Of each row, or None. With groups, neighbours are not asked: most are of the row's own group.
+        groups: Group of each row, or None. With groups, neighbours are not used: most are of the row's own group.
 
     Returns:
         ``float32[rows, outputs]``: the mean of heads that are solved on three draws of folds (one for many rows) and,
-        for probabilities, of the neighbours' labels; None if a class has a single row or group, so that no
-        fold can do without.
+        for probabilities, of the neighbours' labels; None if a class has only one row or group, so that every fold
+        needs it.
     """
     strata = target.strata(targets, least=MOST_FOLDS, most=len(targets))
     weights = np.ones(len(targets), np.float32)
@@ -70,12 +70,12 @@ _FAR = 4.0
 
 @dataclass(frozen=True)
 class Quality:
-    """How far the labels of rows can be trusted.
+    """How reliable the labels of rows are.
 
     Attributes:
-        scores: ``float64[rows]``, from 0 for a label that is surely wrong to 1.
+        scores: ``float64[rows]``, from 0 for a label that is certainly wrong to 1.
         suspicious: ``bool[rows]``, which labels are probably wrong.
-        suggested: ``[rows]``, the targets that are predicted.
+        suggested: ``[rows]``, the predicted targets.
     """
 
     scores: NDArray[np.float64]
@@ -87,10 +87,10 @@ def find_suspicious(rows: Rows, target: Target, targets: Targets, held_out: Floa
     """Find labels that are probably wrong.
 
     Args:
-        held_out: ``float32[rows, outputs]``, predictions for each row by a model that has not learned from it.
+        held_out: ``float32[rows, outputs]``, predictions for each row by a model that was not trained on it.
 
     Returns:
-        The findings, each with the label that is predicted.
+        The findings, each with the predicted label.
     """
     quality = judge_labels(target, targets, held_out)
     if quality is None:
@@ -173,7 +173,7 @@ def _judge_classes(labels: NDArray[np.int64], probabilities: Floats) -> Quality:
 
 @singledispatch
 def describe(target: Target, predicted: Floats, value: Any) -> str:
-    """Return what a model that has not learned from a row predicts for it, in words."""
+    """Return the prediction of a model that was not trained on a row, in words."""
     return ""
 
 

@@ -12,9 +12,9 @@ from keras_transfer.data.checks.findings import Finding
 from keras_transfer.data.checks.robust import robust_scores
 
 _NEIGHBOURS = 20
-# Of more rows, neighbours are sought among this many drawn ones: time and memory then grow with the rows, not squared.
+# Of more rows, neighbours are searched among a sample of this size: time and memory then grow linearly with the rows.
 _MOST_REFERENCES = 5000
-# How much more a neighbour counts that is nearer: e times for 0.1 of cosine similarity.
+# How much more a nearer neighbour counts: e times for 0.1 of cosine similarity.
 _SHARPNESS = 10.0
 _PRIOR = 0.01
 
@@ -25,7 +25,7 @@ class Neighbours:
 
     Attributes:
         indices: ``int64[rows, neighbours]``.
-        similarities: ``float32[rows, neighbours]``, cosines of the features after their mean was taken off.
+        similarities: ``float32[rows, neighbours]``, cosine similarities of the centred features.
     """
 
     indices: NDArray[np.int64]
@@ -44,7 +44,7 @@ class Neighbours:
 
 
 def find_neighbours(features: NDArray[np.float32], *, seed: int) -> Neighbours:
-    """Find the 20 nearest neighbours of each row, without itself.
+    """Find the 20 nearest neighbours of each row, excluding itself.
 
     Args:
         features: ``float32[rows, channels]``.
@@ -54,7 +54,7 @@ def find_neighbours(features: NDArray[np.float32], *, seed: int) -> Neighbours:
     chosen = np.arange(count)
     if count > _MOST_REFERENCES:
         chosen = np.sort(np.random.default_rng(seed).choice(count, _MOST_REFERENCES, replace=False))
-    # Of vectors of length 1, the nearest have the largest cosine.
+    # For unit vectors, the nearest have the largest cosine.
     units = normalize(features - features.mean(axis=0))
     search = NearestNeighbors(n_neighbors=min(_NEIGHBOURS, len(chosen) - 1), algorithm="brute").fit(units[chosen])
     distances = np.empty((count, search.n_neighbors), np.float32)

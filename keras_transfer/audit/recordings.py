@@ -1,4 +1,4 @@
-"""What looks wrong in recordings, transcribed or not: silent, clipped, with an offset, of odd length, or repeated."""
+"""Problems of recordings, transcribed or not: silent, clipped, with an offset, of odd length, or repeated."""
 
 from pathlib import Path
 
@@ -15,12 +15,12 @@ from keras_transfer.data.checks.texts import find_script
 from keras_transfer.data.checks.transcripts import find_odd_rates
 from keras_transfer.data.splits.splits import Splits
 
-# Factors of the median, and the share of recordings from which on another length is not odd.
+# Factors of the median, and the share of recordings above which another length is not odd.
 _ODD_LENGTH, _MOST_ODD = 4.0, 0.05
 
 
 def audit_recordings(splits: Splits, *, memory: Path | None = None) -> list[Finding]:
-    """Check how recordings sound. The scan has measured each already."""
+    """Check the sound of recordings, which the scan has already measured."""
     rows = Rows.of(splits)
     every = [one for split in splits for one in measure_recordings(recordings_of(split), memory=memory)]
     measured = {row: one for row, one in enumerate(every) if isinstance(one, RecordingMeasures)}
@@ -30,7 +30,7 @@ def audit_recordings(splits: Splits, *, memory: Path | None = None) -> list[Find
     exact, near = DisjointSet(range(len(rows))), DisjointSet(range(len(rows)))
     for groups in (exact, near):
         link_equal(groups, contents)
-    # Silence is the same in all, and is reported as such.
+    # Silence is equal in all, and is already reported.
     sounds = ["" if row not in measured or measured[row].is_silent else measured[row].sound for row in range(len(rows))]
     link_equal(near, sounds)
     return findings + find_duplicates(rows, exact, near, Words("the same bytes as", "the same samples as"))
@@ -54,7 +54,7 @@ def _decibels(amplitude: float) -> str:
 
 
 def _find_odd_lengths(rows: Rows, measured: dict[int, RecordingMeasures]) -> list[Finding]:
-    """Recordings of another length than nearly all."""
+    """Recordings whose length differs from nearly all others."""
     if not measured:
         return []
     logs = np.log([one.seconds for one in measured.values()])
@@ -76,7 +76,7 @@ def _find_odd_lengths(rows: Rows, measured: dict[int, RecordingMeasures]) -> lis
 
 
 def audit_transcripts(splits: Splits, *, memory: Path | None = None) -> list[Finding]:
-    """Check recordings and their transcripts. The scan has measured each recording already."""
+    """Check recordings and their transcripts. The scan has already measured each recording."""
     rows, texts = Rows.of(splits), [str(text) for split in splits for text in split.targets]
     every = [one for split in splits for one in measure_recordings(recordings_of(split), memory=memory)]
     seconds = {row: one.seconds for row, one in enumerate(every) if isinstance(one, RecordingMeasures) and texts[row]}

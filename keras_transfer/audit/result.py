@@ -29,7 +29,7 @@ class Audit:
         rows: The number of rows of each split.
         findings: The most serious kind first; those of a kind by their score.
         notes: Lines on what could not be checked.
-        previews: The examples of some findings as a reader sees them, by split and name: a small JPEG image, or a text.
+        previews: Previews of some findings' examples, by split and name: a small JPEG image, or a text.
 
     Example:
         >>> audit = Audit("images/", {"train": 3}, (Finding("dark", "night.jpg", "train"),))
@@ -56,7 +56,7 @@ class Audit:
         return to_frame(self.findings)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the audit as JSON can have it."""
+        """Return the audit as JSON types."""
         findings = self.to_frame().to_dict("records")
         return {"source": self.source, "rows": dict(self.rows), "notes": list(self.notes), "findings": findings}
 
@@ -117,7 +117,7 @@ def print_findings(findings: Sequence[Finding], console: Console) -> None:
 
 
 def _shorten(text: str) -> str:
-    """The end of a long name distinguishes it from others more often than its start does."""
+    """Shorten a long name to its end, which distinguishes it from others more often than its start."""
     return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN // 2 - 2]}...{text[-_MOST_SHOWN // 2 :]}"
 
 

@@ -1,4 +1,4 @@
-"""Passages of a few words as numbers: texts that share most of theirs, and passages that many texts share."""
+"""Passages of a few words as hashes: texts that share most of theirs, and passages that many texts share."""
 
 import itertools
 import re
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Hashes = NDArray[np.uint64]
 
 _WORD = re.compile(r"\w+")
-# Scripts without spaces have words of a sentence's length: their characters are used instead.
+# In scripts without spaces, words would be as long as sentences: their characters are used instead.
 _LONG_WORD = 12
 
 _LENGTH = 3
@@ -75,7 +75,7 @@ def find_candidates(signatures: NDArray[np.uint32]) -> Iterable[tuple[int, int]]
         for row, part in enumerate(signatures[:, band * width : (band + 1) * width]):
             buckets[part.tobytes()].append(row)
         for rows in buckets.values():
-            # The first one and the one before are enough to link a group.
+            # The first row and the previous one are enough to link a group.
             yield from ((rows[0], row) for row in rows[1:])
             yield from itertools.pairwise(rows)
 

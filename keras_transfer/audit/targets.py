@@ -1,4 +1,4 @@
-"""What looks wrong in the labels themselves, whatever the examples are."""
+"""Problems of the labels themselves, regardless of the examples."""
 
 import json
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def audit_targets(splits: Splits) -> list[Finding]:
 
 @singledispatch
 def _audit(target: Target, targets: Targets, rows: Rows) -> Sequence[Finding]:
-    """Of a target that has no labels: nothing."""
+    """For a target without labels, there are no findings."""
     return ()
 
 

@@ -1,4 +1,4 @@
-"""What looks wrong in texts: very short, in another script, there twice, or made of passages that many share."""
+"""Problems of texts: very short, in another script, duplicates, or made of passages that many texts share."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -34,7 +34,7 @@ _SHOWN = 200
 
 @dataclass
 class _Seen:
-    """What is kept of the texts: some numbers for each, and no text."""
+    """What is stored of the texts: a few numbers for each, and no text."""
 
     contents: list[str] = field(default_factory=list)
     keys: list[bytes] = field(default_factory=list)
@@ -46,7 +46,7 @@ class _Seen:
 
 
 def audit_texts(splits: Splits) -> list[Finding]:
-    """Check how texts read. Each is read three times at most, one after the other.
+    """Check the content of texts. Each is read at most three times, one after the other.
 
     Args:
         splits: Texts, or pairs of texts, of which none is blank.
@@ -126,7 +126,7 @@ def _find_copies(rows: Rows, seen: _Seen, splits: Splits) -> list[Finding]:
         signatures = np.stack(seen.signatures)
         for one, two in find_candidates(signatures):
             first, second = seen.signed[one], seen.signed[two]
-            # The signatures say for nearly all candidates that they are not alike.
+            # For nearly all candidates, the signatures already show that they differ.
             alike = float((signatures[one] == signatures[two]).mean())
             if (first, second) in shared or alike < _NEAR - 0.2:
                 continue

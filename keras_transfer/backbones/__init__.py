@@ -1,4 +1,4 @@
-"""Pretrained networks without their tops: one row each in ``BACKBONES``."""
+"""Pretrained networks without their tops: one entry each in ``BACKBONES``."""
 
 from keras_transfer.backbones.audio import speech_embedding, whisper  # noqa: F401 - they add their rows
 from keras_transfer.backbones.audio.base import AudioBackbone

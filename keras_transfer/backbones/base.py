@@ -19,10 +19,10 @@ _BYTES, _UNIT = (0.0, 255.0), (0.0, 1.0)
 
 
 def find_input_range(model: keras.Model) -> tuple[float, float] | None:
-    """Read the range of pixels that a model takes from a Rescaling or Normalization layer at its start.
+    """Find the range of pixels that a model expects by a Rescaling or Normalization layer at its start.
 
     Returns:
-        The values for black and for white; None if there is no such layer, or if it leaves the range open.
+        The values for black and for white; None if there is no such layer, or if the layer does not determine them.
     """
     first = _first_layer(model)
     if isinstance(first, keras.layers.Rescaling):
@@ -45,7 +45,7 @@ def _range_of_factor(factor: float) -> tuple[float, float] | None:
     # From 1/255 for 0..1 to 1/(255 * 0.2) for ImageNet's smallest deviation.
     if 0.9 / 255 <= factor <= 5.5 / 255:
         return _BYTES
-    # 2 for -1..1, about 4 for deviations of ImageNet, 255 for a network that has its own preprocessing.
+    # 2 for -1..1, about 4 for ImageNet's standard deviations, 255 for a network that has its own preprocessing.
     return _UNIT if 1.5 <= factor <= 256 else None
 
 
@@ -60,7 +60,7 @@ _PerChannel = float | tuple[float, ...]
 
 @dataclass(frozen=True)
 class InputContract:
-    """How raw pixels, RGB in 0..255, become what a network was trained on: ``x * scale + offset`` for each channel.
+    """How raw pixels, RGB in 0..255, become the network's inputs: ``x * scale + offset`` for each channel.
 
     Attributes:
         scale: Factor for all channels, or one for each.
@@ -114,11 +114,11 @@ class Backbone(ABC):
     """A network without its top, ready for a head.
 
     Attributes:
-        name: What a recipe calls it.
+        name: Its name in recipes.
         network: From prepared inputs to a feature map, or to a vector for each example.
         stages: The network's stages, nearest the input first.
-        weights: Where its weights came from.
-        parts: Runs of stages that have a name, such as ``encoder`` and ``decoder``: indices of their stages, in order.
+        weights: Where its weights are from.
+        parts: Named sequences of stages, such as ``encoder`` and ``decoder``: indices of their stages, in order.
 
     Example:
         >>> inputs = keras.Input((32, 32, 3))
@@ -138,22 +138,22 @@ class Backbone(ABC):
 
     @abstractmethod
     def inputs(self) -> Any:
-        """Make new symbolic inputs, as the reader of its task gives them: a tensor, or a dictionary of tensors."""
+        """Make new symbolic inputs, as the task's reader returns them: a tensor, or a dictionary of tensors."""
 
     def prepare(self, inputs: Tensors) -> Tensors:
-        """Turn such inputs into what the network takes."""
+        """Turn these inputs into the network's inputs."""
         return inputs
 
     def over_whole(self, predictor: keras.Model) -> keras.Model:
-        """Return the predictor for whole inputs, if the network takes only parts of them; by default it takes all.
+        """Return a predictor for whole inputs, if the network takes only parts of them; by default the same predictor.
 
         Args:
-            predictor: From such inputs as :meth:`inputs` makes to predictions, ``float32[batch, outputs]``.
+            predictor: From inputs as :meth:`inputs` makes them to predictions, ``float32[batch, outputs]``.
         """
         return predictor
 
     def describe(self) -> list[Any]:
-        """Return everything but weights and graph that features depend on, for the key of the cache."""
+        """Return everything except weights and graph on which features depend, for the cache key."""
         return [self.name]
 
     @staticmethod
@@ -164,24 +164,25 @@ class Backbone(ABC):
         image_size: int | None = None,
         name: str | None = None,
     ) -> "ImageBackbone":
-        """Make a backbone for images of any Keras model without its top: ``ImageClassification(data, backbone=...)``.
+        """Make a backbone for images from any Keras model without its top: ``ImageClassification(data, backbone=...)``.
 
-        A recipe trains a copy; the model stays as it is.
+        A recipe trains a copy; the model does not change.
 
         Args:
             model: Functional or sequential, from images ``[batch, height, width, channels]`` to a feature map
                 ``[batch, height, width, features]``, tokens ``[batch, tokens, features]`` or a vector
                 ``[batch, features]``.
-            input_range: What the model takes for black and for white: ``(0, 255)`` if it holds its own preprocessing,
-                ``(0, 1)`` or ``(-1, 1)``. By default, a Rescaling or Normalization layer at its start says it.
-            image_size: Height and width of the images in pixels, for a model that takes any.
-            name: What messages call it; the model's own name by default.
+            input_range: The model's input values for black and for white: ``(0, 255)`` if it includes its own
+                preprocessing, ``(0, 1)`` or ``(-1, 1)``. By default, it is read from a Rescaling or Normalization layer
+                at its start.
+            image_size: Height and width of the images in pixels, for a model that accepts any size.
+            name: The name in messages; by default the model's own name.
 
         Returns:
             The backbone.
 
         Raises:
-            BackboneError: The model has no graph to read, or takes or gives something else.
+            BackboneError: The model has no graph to read, or has other inputs or outputs.
         """
         name = name or model.name
         found = input_range or find_input_range(model)
@@ -212,12 +213,12 @@ class Backbone(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageBackbone(Backbone):
-    """A network that takes images, ``[batch, height, width, channels]``, and gives a feature map.
+    """A network that takes images, ``[batch, height, width, channels]``, and returns a feature map.
 
     Attributes:
-        contract: What turns raw pixels into inputs of the network.
+        contract: From raw pixels to the network's inputs.
         image_size: Height and width that the network was built for, in pixels.
-        graph: A digest of the graph of a network whose name does not determine it.
+        graph: A digest of the network's graph, if its name does not determine it.
     """
 
     contract: InputContract
@@ -238,7 +239,7 @@ class ImageBackbone(Backbone):
 
 
 def digest_graph(network: keras.Model) -> str:
-    """Return a digest of the graph of a network, without its weights."""
+    """Return a digest of a network's graph, without its weights."""
     return hashlib.sha256(json.dumps(network.get_config(), sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -252,7 +253,7 @@ def find_image_size(name: str, model: keras.Model, image_size: int | None) -> in
         Height and width in pixels.
 
     Raises:
-        BackboneError: It has other inputs or outputs, or does not take images of that size.
+        BackboneError: The model has other inputs or outputs, or does not accept images of that size.
     """
     shapes = [tuple(x.shape) for x in model.inputs], [tuple(x.shape) for x in model.outputs]
     (taken, *more), (given, *others) = shapes

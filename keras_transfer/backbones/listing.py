@@ -28,9 +28,9 @@ _PRESETS = {
 
 
 def list_backbones() -> list[dict[str, Any]]:
-    """Return a description of each: first those with a name of their own, then KerasHub's presets with their family."""
+    """Return a description of each: first the entries of ``BACKBONES``, then KerasHub's presets with their family."""
     downloaded = {"weights": "KerasHub downloads them"}
-    # What can be used now comes first.
+    # Backbones that are available on this machine come first.
     rows = sorted(list_rows(), key=lambda row: not row.available)
     return [
         *(row.description for row in rows),
@@ -56,9 +56,9 @@ def _describe_input(row: Mapping[str, Any]) -> str:
 
 
 def print_backbones(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print a table, and for KerasHub's presets their families."""
+    """Print a table of backbones, and for KerasHub's presets their families."""
     named = [row for row in rows if "family" not in row]
-    # Other inputs than images first: there are few of those backbones.
+    # Inputs other than images first: there are few of those backbones.
     cells = [
         (
             row["name"],

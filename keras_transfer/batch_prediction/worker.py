@@ -1,4 +1,4 @@
-"""What is done with each part of the inputs, on this machine or on another one."""
+"""The work on each part of the inputs, on this machine or on another one."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,16 +18,16 @@ from keras_transfer.run.predictor import Predictor
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides the answers for given inputs of a given run.
+    """The settings on which the predictions for given inputs of a given run depend.
 
     Attributes:
-        columns: Those of the inputs' own columns that go along, in this order.
-        top_k: The number of most probable names, in place of all of them.
+        columns: The inputs' own columns that are copied, in this order.
+        top_k: The number of most probable names, instead of all of them.
         min_confidence: As for :meth:`Run.predict`.
         skip_broken: Whether an input that cannot be read has an empty prediction.
         embeddings: Whether there is a column of pooled features.
         predictions: Whether there are columns of predictions.
-        table: How tables of inputs are read, as far as that was said.
+        table: The given options for reading tables of inputs.
     """
 
     columns: tuple[str, ...]
@@ -44,13 +44,13 @@ class Settings:
 
 
 def choose_columns(wanted: Sequence[str] | None, columns: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the columns that go along.
+    """Return the names of the columns that are copied.
 
     Args:
         wanted: Names, or several names with commas between them; "" is none. None for all columns.
 
     Raises:
-        ConfigError: There is no such column, or a value can be read in two ways.
+        ConfigError: There is no such column, or a value is ambiguous.
     """
     if wanted is None:
         return tuple(columns)
@@ -74,14 +74,14 @@ EMBEDDING = "embedding"
 
 @dataclass(frozen=True)
 class Answered:
-    """The answers for a part of the inputs.
+    """The predictions for a part of the inputs.
 
     Attributes:
-        own: Those of the inputs' own columns that go along.
+        own: The inputs' own columns that are copied.
         answers: A column for each value of a prediction; none if there is no prediction.
-        errors: What is wrong with each input; None unless broken ones are skipped.
+        errors: The problem of each input; None unless broken ones are skipped.
         broken: How many inputs cannot be read.
-        abstained: How many predictions abstain; None if that was not asked for.
+        abstained: How many predictions abstain; None if abstention is not used.
     """
 
     own: pd.DataFrame
@@ -100,7 +100,7 @@ class Worker:
     settings: Settings
 
     def check(self, piece: InputRows) -> list[tuple[str, str]]:
-        """Return the name of each input that cannot be read, and what is wrong with it."""
+        """Return the name and the problem of each input that cannot be read."""
         problems = self.kind.find_broken(piece.values, piece.names)
         return [(piece.names[place], problems[place]) for place in sorted(problems)]
 
@@ -111,7 +111,7 @@ class Worker:
             piece: A part of the inputs. Unless broken ones are skipped, :meth:`check` has found no problem in it.
 
         Raises:
-            DataError: Some cannot be read after all: they have changed, or are damaged inside. All such are named.
+            DataError: Some can no longer be read, or are damaged. All of them are named.
         """
         if self.settings.skip_broken:
             return self._answer(piece, *self.kind.read(piece.values, piece.names))
@@ -141,14 +141,14 @@ class Worker:
 
 
 def take_columns(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Return some columns of a table; those that it lacks are empty, and of no type that numbers would adapt to."""
+    """Return columns of a table; missing ones are empty, with a type that does not change numbers."""
     empty = pd.Series([None] * len(table), table.index, dtype=object)
     columns = {name: table[name] if name in table.columns else empty for name in names}
     return pd.DataFrame(columns, table.index)
 
 
 def to_columns(predictions: Sequence[Prediction], top_k: int | None) -> pd.DataFrame:
-    """Return predictions as columns, empty where an input cannot be read."""
+    """Return predictions as columns, empty for unreadable inputs."""
     rows = [prediction.columns(top_k) for prediction in predictions]
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {name: pd.Series([row.get(name) for row in rows], dtype=object) for name in names}
@@ -156,7 +156,7 @@ def to_columns(predictions: Sequence[Prediction], top_k: int | None) -> pd.DataF
 
 
 def count_abstaining(predictions: Sequence[Prediction]) -> int | None:
-    """Return how many predictions abstain; None if neither the run nor the call asked for that."""
+    """Return how many predictions abstain; None if neither the run nor the call uses abstention."""
     found = [getattr(prediction, "abstain", None) for prediction in predictions if prediction.error is None]
     return sum(map(bool, found)) if any(abstains is not None for abstains in found) else None
 

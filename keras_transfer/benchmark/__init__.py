@@ -1,1 +1,1 @@
-"""The formats of a run compared on this machine: size, speed, memory and metric, each measured in a fresh process."""
+"""Compare the formats of a run on this machine: size, speed, memory and metric, each measured in a fresh process."""

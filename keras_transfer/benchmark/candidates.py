@@ -1,4 +1,4 @@
-"""What is measured: the Keras model, what the run has exported, and temporary exports of all other formats."""
+"""The candidates to measure: the Keras model, the exports of the run, and temporary exports of all other formats."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -42,14 +42,14 @@ class Candidate:
 
 
 def check_formats(formats: Sequence[str]) -> None:
-    """Refuse names of formats that do not exist, or cannot be quantized as they say.
+    """Refuse names of formats that do not exist, or that do not support their quantization.
 
     Raises:
-        ConfigError: With what there is instead.
+        ConfigError: With the alternatives.
     """
     for name in formats:
         if name != KERAS:
-            with contextlib.suppress(ExportError):  # packages that are missing are a result of their own
+            with contextlib.suppress(ExportError):  # missing packages are reported as results
                 _make_exporter(name)
 
 
@@ -80,7 +80,7 @@ def find_candidates(
 
 
 def _find_exported(run: Run, kind: str) -> Iterator[tuple[str, Path]]:
-    """The versions of a format in the run folder that say what they are, the newest last."""
+    """The readable versions of a format in the run folder, the newest last."""
     versions = [entry for entry in (run.folder / EXPORT / kind).glob("*") if entry.name.isdecimal()]
     for version in sorted(versions, key=lambda entry: int(entry.name)):
         try:

@@ -1,4 +1,4 @@
-"""Measure candidates one after the other, each in processes of its own."""
+"""Measure candidates one after the other, each in separate processes."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from keras_transfer.run.rows import TableOptions, given_options
 from keras_transfer.run.run import Run
 
 _MANY = 32
-# How runtimes that do not look at the cores of a process are told how many threads to use.
+# Environment variables for runtimes that do not look at the cores of a process.
 _THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 _PACKAGES = ("keras-transfer", "keras", "tensorflow", "onnxruntime", "ai-edge-litert")
 
@@ -68,7 +68,7 @@ class Settings:
 
     Attributes:
         threads: The number of cores that each process may use while its speed is measured.
-        seconds: For how long, at least, latency and throughput are measured.
+        seconds: Minimum duration of measuring latency and throughput.
         data: A source of labelled examples; None for the run's own test rows.
         table: How a table in ``data`` is read.
     """
@@ -107,12 +107,12 @@ def measure_formats(
 
 
 def write_batches(run: Run, folder: Path) -> None:
-    """Write what is predicted for while speed is measured: a file per example of the run folder, and 32 in one."""
+    """Write the inputs of speed measurements: a file per example of the run folder, and 32 in one file."""
     folder.mkdir()
     samples = run.read_samples()
     for number, row in enumerate(_read_batches(run, samples, 1)):
         np.savez(folder / f"row-{number:03}.npz", allow_pickle=False, **row)
-    # Examples that are large may come in several batches.
+    # Large examples may be returned in several batches.
     many = next(_read_batches(run, samples.select([number % len(samples) for number in range(_MANY)]), _MANY))
     filled = {name: np.resize(values, (_MANY, *values.shape[1:])) for name, values in many.items()}
     np.savez(folder / "many.npz", allow_pickle=False, **filled)
@@ -168,18 +168,18 @@ def _measure(run: Run, candidate: Candidate, settings: Settings, scratch: Path, 
 
 
 def run_process(module: str, job: Mapping[str, Any], scratch: Path, environment: Mapping[str, str]) -> JsonObject:
-    """Run a module of this package in a process of its own.
+    """Run a module of this package in a separate process.
 
     Args:
         job: Plain data; ``results`` is added.
 
     Returns:
-        The results, or ``error``, why there are none.
+        The results, or ``error`` with the reason why there are none.
     """
     results = scratch / "results.json"
     results.unlink(missing_ok=True)
     (scratch / "job.json").write_text(json.dumps({**job, "results": str(results)}), encoding="utf-8")
-    # The package is found wherever this process found it.
+    # The package is found where this process found it.
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
     command = [sys.executable, "-P", "-m", module, str(scratch / "job.json")]
     ended = subprocess.run(command, env=variables, capture_output=True, text=True, errors="replace", check=False)
@@ -192,7 +192,7 @@ def run_process(module: str, job: Mapping[str, Any], scratch: Path, environment:
 
 
 def describe_machine() -> JsonObject:
-    """Return what measured times depend on: processor, cores, system and versions."""
+    """Return the facts on which measured times depend: processor, cores, system and versions."""
     cores = usable_cores()
     versions = {}
     for package in _PACKAGES:

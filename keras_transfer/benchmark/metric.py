@@ -1,4 +1,4 @@
-"""Evaluate a run or a model that it exported on labelled rows, in a process of its own.
+"""Evaluate a run or a model that it exported on labelled rows, in a separate process.
 
 Usage: python -m keras_transfer.benchmark.metric JOB.json, a file that :mod:`keras_transfer.benchmark.measure` writes.
 """
@@ -60,7 +60,7 @@ def measure_metric(opened: Run | ExportedModel, rows: Split) -> dict[str, Any]:
     predicted = predict_examples(opened, rows.examples)
     check_finite(predicted, rows.name)
     report = head.report(rows.name, predicted, rows.targets)
-    # Accuracy has an interval of its own.
+    # Accuracy has a different interval.
     interval = getattr(report, f"{head.figure.name}_interval", None) or bootstrap(
         lambda counts: head.score(predicted, rows.targets, counts), len(rows)
     )

@@ -1,8 +1,8 @@
-"""Measure how fast an artifact loads and predicts, and how much memory that takes, in a process of its own.
+"""Measure how fast an artifact loads and predicts, and how much memory that takes, in a separate process.
 
 Usage: python -m keras_transfer.benchmark.speed JOB.json, a file that :mod:`keras_transfer.benchmark.measure` writes.
 
-Only the format's runtime is imported, by its probe. The Keras model alone is loaded by this package, as a run loads it.
+Only the format's runtime is imported, by its probe. Only the Keras model is loaded by this package, as by a run.
 """
 
 import gc
@@ -19,12 +19,12 @@ import numpy as np
 
 from keras_transfer.benchmark.cores import pin_to_cores
 
-# Calls before anything counts: the first ones trace, allocate and choose kernels.
+# Warm-up calls: the first ones trace, allocate and choose kernels.
 _WARM_UP = 10
-# Of latencies: a 99th percentile of fewer calls would be their largest.
+# Minimum number of calls: with fewer, the 99th percentile would be the maximum.
 _LEAST_CALLS, _MOST_CALLS = 100, 5000
 _LEAST_BATCHES = 5
-# A slow model is measured for up to this many times as long as asked for, with the calls that fit.
+# A slow model is measured for up to this multiple of the requested time, with the calls that fit.
 _PATIENCE = 10
 
 Batch = dict[str, Any]
@@ -76,7 +76,7 @@ def measure_latency(predict: Predict, rows: Sequence[Batch], seconds: float) -> 
     """Predict for one row after the other, in turn.
 
     Args:
-        rows: Batches of one row; texts differ in length, and so do times.
+        rows: Batches of one row; texts differ in length, and therefore in time.
         seconds: For at least this long, and at least 100 calls.
 
     Returns:
@@ -128,9 +128,9 @@ def _time(predict: Predict, batches: Sequence[Batch], seconds: float, least: int
 
 
 def find_peak_memory() -> int | None:
-    """Return the most bytes of memory that this process has had at once, its libraries included; None if unknown."""
+    """Return the peak memory of this process in bytes, including its libraries; None if unknown."""
     status = Path("/proc/self/status")
-    if status.exists():  # on Linux, the resource counter begins with what the process had that started this one
+    if status.exists():  # on Linux, the resource counter starts with the peak of the parent process
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
     try:

@@ -1,4 +1,4 @@
-"""A benchmark for people: a table, and why a format is missing in it."""
+"""Print a benchmark: a table, and why formats are missing in it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

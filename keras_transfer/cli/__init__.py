@@ -50,7 +50,7 @@ _plain_format = warnings.formatwarning
 
 
 def _format_warning(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> str:
-    """Our warnings are for users: they come without a line of source code."""
+    """Format warnings for users: without a line of source code."""
     if issubclass(category, TransferWarning):
         return f"Warning: {printable(message)}\n"
     return _plain_format(message, category, *where, **options)

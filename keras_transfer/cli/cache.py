@@ -1,4 +1,4 @@
-"""The command about cached features."""
+"""The command for cached features."""
 
 from dataclasses import asdict
 

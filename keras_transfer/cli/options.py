@@ -15,7 +15,7 @@ RUN = click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 
 
 def TABLE_OPTIONS(command: Any) -> Any:
-    """How a table is read that is not the run's own source."""
+    """How a table other than the run's own source is read."""
     options = [
         click.option("--root", help="Folder that the paths in a table are relative to; by default its own."),
         click.option("--suffix", help="Added to each path in a table, such as .jpg; by default if one fits all."),
@@ -28,5 +28,5 @@ def TABLE_OPTIONS(command: Any) -> Any:
 
 
 def print_json(values: Any) -> None:
-    """Print JSON, with names as they are."""
+    """Print JSON without escaping names."""
     echo(json.dumps(values, indent=2, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""Commands on recipes and data: what there is, whether a recipe is valid, and what is wrong with data."""
+"""Commands on recipes and data: listing recipes, validating them, and auditing data."""
 
 from pathlib import Path
 

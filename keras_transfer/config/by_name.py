@@ -1,4 +1,4 @@
-"""Sections of which a recipe has one out of several, chosen by its ``name``."""
+"""Sections with several alternatives, of which the ``name`` chooses one."""
 
 import contextlib
 from collections.abc import Collection, Mapping
@@ -14,14 +14,14 @@ from keras_transfer.registry import Registry, did_you_mean, nearest_names
 
 
 class ByName:
-    """Annotates a field of a recipe: its ``name`` chooses the section, and with it the keys that there are.
+    """Annotates a field of a recipe: its ``name`` chooses the section, and with it the valid keys.
 
     Pydantic's own tagged unions are closed; here a package that is installed later can add a section.
 
     Args:
         sections: The sections by name; each has a field ``name`` whose only value is that name.
-        default: The name if a recipe gives none.
-        without: Names that are not for this task.
+        default: The name if a recipe does not set one.
+        without: Names that this task does not support.
 
     Example:
         >>> from typing import Annotated
@@ -39,11 +39,11 @@ class ByName:
 
     @property
     def names(self) -> list[str]:
-        """All names that a recipe can give."""
+        """All valid names."""
         return [name for name in self._sections if name not in self._without]
 
     def choose(self, value: object) -> type[Section]:
-        """Return the section of a value; for an unknown name the section of the nearest name."""
+        """Return the section for a value; for an unknown name, that of the nearest name."""
         if isinstance(value, Section):
             return type(value)
         name = value.get("name", self.default) if isinstance(value, Mapping) else self.default
@@ -57,7 +57,7 @@ class ByName:
         return section
 
     def explain_name(self, value: object) -> str | None:
-        """Return what is wrong with the name that a value gives, or None if nothing is."""
+        """Return the problem with the name in a value, or None if it is valid."""
         name = value.get("name", self.default) if isinstance(value, Mapping) else self.default
         if not isinstance(name, str):
             return f"expected a name. Received: {show_value(name)}. Choose one of: {', '.join(sorted(self.names))}."
@@ -68,7 +68,7 @@ class ByName:
         return f"there is no {name!r}. {did_you_mean(name, self.names)}"
 
     def explain_key(self, value: object, key: str, *, section: str) -> str:
-        """Return what is wrong with a key that the chosen section does not have."""
+        """Return the problem with a key that the chosen section does not have."""
         chosen, users = self.choose(value), []
         for name in self.names:
             with contextlib.suppress(TransferError):  # a broken plugin is reported when it is chosen
@@ -91,18 +91,18 @@ class ByName:
         return self.choose(value).model_validate(value)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        """Validate by the chosen section, and write that section's keys."""
+        """Validate with the chosen section, and serialize with it."""
         write = core_schema.plain_serializer_function_ser_schema(_write, info_arg=True)
         return core_schema.no_info_plain_validator_function(self._validate, serialization=write)
 
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        """Describe one alternative per name; only the default's needs no name."""
+        """Describe one alternative per name; only the default is valid without a name."""
         alternatives = []
         for name in sorted(self.names, key=lambda name: name != self.default):
             keys = handler(self._find(name).__pydantic_core_schema__)
-            # Not in the definition that it may refer to: tasks share that, and have other defaults.
+            # Not in the definition that it may refer to: tasks share that, but have other defaults.
             alternatives.append(keys if name == self.default else {**keys, "required": ["name"]})
         return {"oneOf": alternatives}
 

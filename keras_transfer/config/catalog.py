@@ -10,7 +10,7 @@ from keras_transfer.registry import did_you_mean
 
 @dataclass(frozen=True)
 class BundledRecipe:
-    """A recipe file of the package.
+    """A recipe file that is part of the package.
 
     Attributes:
         name: ``task/name``, as on the command line.
@@ -23,7 +23,7 @@ class BundledRecipe:
 
 
 def recipes_folder() -> Path:
-    """Return the folder of bundled recipes: inside the package in a wheel, next to it in a checkout."""
+    """Return the folder of bundled recipes: inside the package in a wheel, next to it in a source checkout."""
     package = Path(__file__).parents[1]
     inside = package / "bundled_recipes"
     return inside if inside.is_dir() else package.parent / "recipes"
@@ -45,7 +45,7 @@ def _read_header(folder: Path, file: Path) -> BundledRecipe:
 
 
 def find_recipe(recipe: str) -> Path:
-    """Find a recipe by its bundled name, or as a file.
+    """Find a recipe by its bundled name, or by its path.
 
     Args:
         recipe: ``image/quickstart``, or a path.

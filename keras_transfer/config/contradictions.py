@@ -1,4 +1,4 @@
-"""Settings that are valid one by one and contradict each other."""
+"""Settings that are valid individually but contradict each other."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ from keras_transfer.config.unused import find_unused
 
 
 def find_contradictions(config: RecipeConfig) -> Iterator[str]:
-    """Find settings that are valid one by one and contradict each other.
+    """Find settings that are valid individually but contradict each other.
 
     Yields:
         One message per contradiction, which starts with the path of a key.
@@ -51,7 +51,7 @@ def find_contradictions(config: RecipeConfig) -> Iterator[str]:
 
 def _find_contradictions_of_metrics(training: TrainingConfig, *, validates: bool) -> Iterator[str]:
     """Check the rows that metrics are measured on; whether a metric exists is checked when the head is made."""
-    # Recipes in run folders spell out every default; val_loss was that of earlier versions.
+    # Recipes in run folders contain every default; in earlier versions, val_loss was the default.
     if training.keep == "last" and training.keep_metric not in (TrainingConfig().keep_metric, "val_loss"):
         yield (
             f"training.keep_metric: training.keep=last uses no metric. Received: {training.keep_metric}. "
@@ -75,7 +75,7 @@ def _find_contradictions_of_metrics(training: TrainingConfig, *, validates: bool
 
 
 def _solves(config: RecipeConfig) -> bool:
-    """Whether the recipe asks for a solved head."""
+    """Whether the recipe uses a solved head."""
     return getattr(config.policy, "head_solver", None) == "solve"
 
 
@@ -125,7 +125,7 @@ def _find_contradictions_of_labels(data: DataConfig) -> Iterator[str]:
 
 
 def _find_contradictions_of_names(data: DataConfig) -> Iterator[str]:
-    """The names of classes and labels that a recipe gives; whether rows have them is checked when they are read."""
+    """Check the names of classes and labels in a recipe; whether rows have them is checked when they are read."""
     if data.target not in ("class", "multilabel"):
         for key in ("classes", "relabel", "merge_labels"):
             if is_set(data, key) and not (key == "relabel" and isinstance(data.relabel, str)):

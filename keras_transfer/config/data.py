@@ -32,7 +32,7 @@ def _check_delimiter(name: str) -> str:
 
 
 class SourceKeys(Section):
-    """A source, and how its tables are written."""
+    """A source, and the format of its tables."""
 
     source: StrictStr = Field(
         description="sample set | folder | .csv, .tsv, .jsonl or .parquet file | tfds:NAME or tfds:NAME/CONFIG[SPLIT]"
@@ -52,7 +52,7 @@ class SourceKeys(Section):
 
 
 class PathKeys(Section):
-    """How the paths in a table lead to files."""
+    """How the paths in a table are resolved to files."""
 
     root: StrictStr | None = Field(
         default=None, description="folder that the paths in the table are relative to; the table's own by default"
@@ -68,7 +68,7 @@ TABLE_KEYS = ("root", "suffix", "encoding", "delimiter")
 
 
 class OtherSource(PathKeys, SourceKeys):
-    """A source of validation or test rows. Its keys are its own; the columns are those of the data section."""
+    """A source of validation or test rows, with its own keys; the columns are those of the data section."""
 
 
 _AUTO, _AUTO_SHARE = "auto", 0.15
@@ -80,7 +80,7 @@ class DataConfig(SourceKeys):
     example_kind: ClassVar[str]
     """What the examples are, as ``keras_transfer.data.sources.EXAMPLE_KINDS`` calls it; a subclass sets it."""
 
-    # If the section was made for another source than data.source: for messages, and for paths that are ambiguous.
+    # Set if the section was made for a source other than data.source: for messages, and for ambiguous paths.
     _prefix: str = PrivateAttr(default="data.")
     _main_root: str | None = PrivateAttr(default=None)
 
@@ -157,7 +157,7 @@ class DataConfig(SourceKeys):
 
     @property
     def label_columns(self) -> list[str]:
-        """The columns that :attr:`label` names."""
+        """The columns in :attr:`label`."""
         return [self.label] if isinstance(self.label, str) else self.label
 
     @property
@@ -167,11 +167,11 @@ class DataConfig(SourceKeys):
 
     @property
     def part(self) -> str:
-        """Which source of a recipe the section is for: ``train``, or the split that has a source of its own."""
+        """The source that the section is for: ``train``, or the split that has a source of its own."""
         return self._prefix.removeprefix("data.").removesuffix(".") or "train"
 
     def own_source(self, part: str) -> OtherSource | None:
-        """Return the source that ``validation`` or ``test`` names; None if that is a share."""
+        """Return the source of ``validation`` or ``test``; None if a share is set."""
         value = getattr(self, part, None)
         if part == "validation" and value == _AUTO:
             return None
@@ -188,11 +188,11 @@ class DataConfig(SourceKeys):
 
     @property
     def validates_if_possible(self) -> bool:
-        """Whether too few rows are no error: all of them train then, and none is a validation row."""
+        """Whether too few rows are allowed: all of them are then training rows, and none is a validation row."""
         return self.validation == _AUTO
 
     def with_validation(self) -> Self:
-        """Return the section for a recipe that decides something on validation rows: too few rows are an error then."""
+        """Return the section for a recipe that needs validation rows: too few rows are then an error."""
         return self.model_copy(update={"validation": _AUTO_SHARE}) if self.validates_if_possible else self
 
     @property
@@ -202,13 +202,13 @@ class DataConfig(SourceKeys):
         return [self.source, *(other.source for other in others if other is not None)]
 
     def for_source(self, other: OtherSource, *, prefix: str) -> Self:
-        """Return the section as it applies to another source than :attr:`source`.
+        """Return the section as it applies to a source other than :attr:`source`.
 
-        Columns are the same. What is known of the files of :attr:`source`, such as their root, does not apply.
+        Columns are the same. Settings for the files of :attr:`source`, such as their root, do not apply.
 
         Args:
             other: The other source.
-            prefix: What its keys start with in messages: ``data.test.``.
+            prefix: The prefix of its keys in messages: ``data.test.``.
         """
         own = {key: getattr(other, key) for key in OtherSource.model_fields if key in type(self).model_fields}
         section = self.model_copy(update=own)
@@ -217,7 +217,7 @@ class DataConfig(SourceKeys):
         return section
 
     def key_of(self, key: str) -> str:
-        """Return what sets a key of the source, for messages: ``data.root``, or for another one ``data.test.root``."""
+        """Return a source's key for messages: ``data.root``, or for another source ``data.test.root``."""
         if self._prefix == "--" and key not in TABLE_KEYS:
             return f"{key} (evaluate(data={{'source': ..., {key!r}: ...}}) in Python)"
         return f"{self._prefix}{key}"
@@ -255,7 +255,7 @@ class ImageDataConfig(FileDataConfig):
     channels: Annotated[StrictInt, Field(ge=1, le=256)] = Field(
         default=3, description="1: greyscale; 3: RGB; other numbers: as in the files, with an adapted first convolution"
     )
-    # Four channels of the largest are as many numbers as TensorFlow decodes.
+    # With the largest size, four channels are as many values as TensorFlow decodes.
     max_pixels: Annotated[StrictInt, Field(ge=1, lt=2**27)] = Field(
         default=100_000_000, description="larger images are refused by their header, without decoding them"
     )

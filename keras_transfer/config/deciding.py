@@ -1,4 +1,4 @@
-"""Recipes in run folders: which part decides how a model predicts, and those that earlier versions wrote."""
+"""Recipes in run folders: the keys on which predictions depend, and recipes of earlier versions."""
 
 from collections.abc import Mapping
 from pathlib import PurePosixPath, PureWindowsPath
@@ -6,7 +6,7 @@ from typing import Any
 
 from keras_transfer.config.policies import POLICY_SECTIONS
 
-# The keys that every policy section had before each policy had a section of its own; a run wrote all of them.
+# The keys that every policy section had before each policy got its own section; a run wrote all of them.
 _ALL_POLICIES = {
     "name",
     "budget_seconds",
@@ -24,10 +24,10 @@ _ALL_POLICIES = {
 
 
 def convert_earlier(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a run's recipe with the keys that its policy uses.
+    """Return a run's recipe with only the keys that its policy uses.
 
-    A key that the policy does not use had no effect, whatever its value. None, and ``auto`` for BatchNorm, stood for
-    the policy's own default.
+    A key that the policy does not use had no effect, whatever its value. None, and ``auto`` for BatchNorm, meant the
+    policy's own default.
     """
     policy = values.get("policy")
     if not isinstance(policy, Mapping) or set(policy) != _ALL_POLICIES or policy["name"] not in POLICY_SECTIONS:
@@ -44,29 +44,29 @@ _NOT_DECIDING = ("policy", "training", "cache", "checkpoint", "distribution", "t
 
 
 def what_decides(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the sections and keys of a recipe by which its model predicts.
+    """Return the sections and keys of a recipe on which its model's predictions depend.
 
     Returns:
-        The recipe without policy, training and the like, and without where its data and weights are.
+        The recipe without policy, training and the like, and without the locations of its data and weights.
     """
     values = {name: section for name, section in recipe.items() if name not in _NOT_DECIDING}
     for name, keys in (("data", _ELSEWHERE), ("backbone", ("weights",))):
         if isinstance(values.get(name), Mapping):
             values[name] = {key: value for key, value in values[name].items() if key not in keys}
     data = values.get("data")
-    if isinstance(data, dict) and isinstance(data.get("relabel"), str):  # data.json has what the table says
+    if isinstance(data, dict) and isinstance(data.get("relabel"), str):  # data.json has the content of the table
         del data["relabel"]
     return values
 
 
 def without_places(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what decides of a recipe, with nothing in it that leads to a file of a machine.
+    """Return the keys on which predictions depend, without anything that leads to a file of a machine.
 
     Args:
-        recipe: As read from YAML or JSON; it may come from a stranger.
+        recipe: As read from YAML or JSON; it may come from an untrusted source.
 
     Returns:
-        A recipe whose source, and whose backbone if that is a file, are names for people.
+        A recipe whose source, and whose backbone if it is a file, are only names.
     """
     values = what_decides(recipe)
     for section, key in (("data", "source"), ("backbone", "name")):
@@ -78,7 +78,7 @@ def without_places(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _last_part(place: str) -> str:
-    """An absolute path names folders of its machine, and a relative one may lead out of any."""
+    """An absolute path names folders of its machine, and a relative one may lead out of its folder."""
     for kind in (PurePosixPath, PureWindowsPath):
         path = kind(place)
         if path.is_absolute() or ".." in path.parts or place.startswith("~"):

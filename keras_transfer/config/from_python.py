@@ -1,4 +1,4 @@
-"""How a recipe names objects that were given from Python, which its file cannot hold."""
+"""How a recipe refers to objects that were given from Python, which its file cannot contain."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,12 +8,12 @@ FROM_PYTHON = "<python: "
 
 
 def mark_object(name: str) -> str:
-    """Return what a recipe says in place of an object."""
+    """Return the value in a recipe that replaces an object."""
     return f"{FROM_PYTHON}{name}>"
 
 
 def read_mark(value: object) -> str | None:
-    """Return what an object is called that a recipe has in this place, or None if it has something else."""
+    """Return the name of the object that a value replaces, or None if it is another value."""
     if isinstance(value, str) and value.startswith(FROM_PYTHON):
         return value.removeprefix(FROM_PYTHON).removesuffix(">")
     return None

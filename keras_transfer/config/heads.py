@@ -1,4 +1,4 @@
-"""What a recipe may say of heads: their names, the targets that they are for, and settings of their own."""
+"""Heads in recipes: their names, the targets that they are for, and their settings."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ TARGETS = ("class", "multilabel", "number")
 
 @dataclass(frozen=True)
 class HeadEntry:
-    """What a recipe has to know of a head.
+    """What the schema of recipes needs from a head.
 
     Attributes:
         target: The ``data.target`` that the head is for.
@@ -30,13 +30,13 @@ class HeadEntry:
 
     @classmethod
     def read(cls, head: Any) -> "HeadEntry":
-        """Read it from the class of a head.
+        """Read the entry from the class of a head.
 
         Args:
             head: A subclass of :class:`keras_transfer.heads.TargetHead`.
 
         Raises:
-            ConfigError: It is something else.
+            ConfigError: ``head`` is not such a class.
         """
         target, settings = getattr(head, "target", None), getattr(head, "settings_type", None)
         if not isinstance(head, type) or target not in TARGETS:
@@ -60,7 +60,7 @@ for _target in TARGETS:
 
 
 def explain_head(head: HeadConfig, target: str) -> Iterator[str]:
-    """Yield what is wrong with the head that a recipe chooses, one line per mistake.
+    """Yield the problems with a recipe's head, one line each.
 
     Args:
         target: The recipe's ``data.target``.
@@ -84,7 +84,7 @@ def explain_head(head: HeadConfig, target: str) -> Iterator[str]:
 
 
 def explain_threshold(threshold: ThresholdConfig, target: str, *, validates: bool) -> Iterator[str]:
-    """Yield what is wrong with ``head.threshold``, one line per mistake; names are checked when the data is read.
+    """Yield the problems with ``head.threshold``, one line each; names are checked when the data is read.
 
     Args:
         target: The recipe's ``data.target``.
@@ -109,7 +109,7 @@ def explain_threshold(threshold: ThresholdConfig, target: str, *, validates: boo
 
 
 def explain_coverage(coverage: float) -> Iterator[str]:
-    """Yield what is wrong with ``head.coverage`` in a recipe without validation rows."""
+    """Yield the problems with ``head.coverage`` in a recipe without validation rows."""
     yield (
         f"head.coverage: sets and intervals are chosen on validation rows, and data.validation is 0. Received: "
         f"{coverage}. Set data.validation, or leave head.coverage out."

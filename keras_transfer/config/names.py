@@ -1,4 +1,4 @@
-"""Names of classes and labels: which are alike, and their order."""
+"""Names of classes and labels: equivalent spellings, and their order."""
 
 import re
 import unicodedata
@@ -25,10 +25,10 @@ def order_names(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def reduce_name(name: str) -> str | Decimal:
-    """Return what names have in common that are probably meant to be one.
+    """Return a canonical form, which is equal for names that probably mean the same.
 
-    That is the name without regard to case, blanks at its ends, the number and kind of blanks within, Unicode form and
-    invisible characters; of a number, its value. It is empty for an invisible name.
+    It ignores case, blanks at the ends, the number and kind of blanks within, Unicode form and invisible characters;
+    for a number, it is the value. It is empty for an invisible name.
 
     Example:
         >>> reduce_name(" Not\u00a0OK\u200b") == reduce_name("not  ok"), reduce_name("7.0") == reduce_name("07")
@@ -46,7 +46,7 @@ def _is_visible(mark: str) -> bool:
 
 
 def find_twins(names: Iterable[str]) -> list[list[str]]:
-    """Return the groups of two or more names that are probably meant to be one, each in order."""
+    """Return the groups of two or more names that probably mean the same, each in order."""
     groups: dict[str | Decimal, list[str]] = {}
     for name in dict.fromkeys(names):
         groups.setdefault(reduce_name(name), []).append(name)
@@ -54,15 +54,15 @@ def find_twins(names: Iterable[str]) -> list[list[str]]:
 
 
 def choose_spellings(counts: Mapping[str, int], preferred: Sequence[str] = ()) -> dict[str, str]:
-    """Choose one spelling for names that are probably meant to be one.
+    """Choose one spelling for names that probably mean the same.
 
     Args:
-        counts: The names, and how many rows have each.
-        preferred: Spellings that are used if a name is a twin of one; otherwise it is the most frequent one without
+        counts: The names, and the number of rows with each.
+        preferred: Spellings that are used for their equivalents; otherwise it is the most frequent spelling without
             blanks at its ends and invisible characters.
 
     Returns:
-        From each name to its spelling.
+        A mapping from each name to its spelling.
     """
     exact, chosen = set(preferred), {reduce_name(name): name for name in reversed(preferred)}
     groups: dict[str | Decimal, list[str]] = {}
@@ -78,6 +78,6 @@ def _is_clean(name: str) -> bool:
 
 
 def show_name(name: str) -> str:
-    """Return a name in quotes; what cannot be seen or told apart is escaped."""
+    """Return a name in quotes; invisible and confusable characters are escaped."""
     is_clear = unicodedata.is_normalized("NFC", name) and all(map(_is_visible, name))
     return repr(name) if is_clear else ascii(name)

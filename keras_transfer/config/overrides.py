@@ -1,7 +1,6 @@
-"""Overrides on the command line: ``section.key=value``, read as what the key's type expects.
+"""Overrides on the command line: ``section.key=value``, parsed according to the type of the key.
 
-YAML alone would read ``data.label=007`` as a number, ``data.label=yes`` as a boolean, and nothing of
-``data.separator=#``.
+YAML alone would read ``data.label=007`` as a number, ``data.label=yes`` as a boolean, and ``data.separator=#`` as null.
 """
 
 import contextlib
@@ -33,7 +32,7 @@ class _Expected:
 
     @property
     def is_known(self) -> bool:
-        """Whether the types say how to read a value."""
+        """Whether the types determine how to read a value."""
         return bool(self.types) and not any(one in _ANYTHING for one in self.types)
 
     @property
@@ -42,11 +41,11 @@ class _Expected:
 
     @property
     def takes_text(self) -> bool:
-        # A section that has a name and little else may be given by its name.
+        # A section that mainly consists of a name can be given by its name.
         return str in self.types or any("name" in section.model_fields for section in self.sections)
 
     def takes(self, value: Any) -> bool:
-        """Whether a number, a boolean or nothing is what the key accepts."""
+        """Whether the key accepts a number, a boolean or null."""
         if value is None:
             return type(None) in self.types
         if isinstance(value, bool):
@@ -57,7 +56,7 @@ class _Expected:
         return any(get_origin(one) is Literal and text in get_args(one) for one in self.types)
 
     def inside(self, container: type) -> "tuple[Any, ...] | None":
-        """The arguments of the list or mapping among the types, or None."""
+        """The type arguments of the list or mapping among the types, or None."""
         for one in self.types:
             origin = get_origin(one) or one
             if origin is container or (container is list and origin is tuple):
@@ -80,9 +79,9 @@ def apply_override(values: dict[str, Any], override: str, schema: type[BaseModel
     """Set one key of a recipe.
 
     Args:
-        values: Nested sections; changed.
+        values: Nested sections; modified in place.
         override: ``section.key=value``.
-        schema: Of the recipe's task; None if the task is unknown: values are then read as YAML.
+        schema: The schema of the recipe's task; None if the task is unknown: values are then read as YAML.
 
     Raises:
         ConfigError: There is no ``=``, a part of the path is a value, or a list or mapping is not YAML.
@@ -111,7 +110,7 @@ def apply_override(values: dict[str, Any], override: str, schema: type[BaseModel
 
 
 def _inside(expected: _Expected, key: str, values: Mapping[str, Any]) -> _Expected:
-    """The types of a key of a section or of a mapping; the section's name among its values may choose the keys."""
+    """The types of a key of a section or of a mapping; the section's name among its values may determine the keys."""
     for section in expected.sections:
         field = section.model_fields.get(key)
         if field is None:
@@ -127,7 +126,7 @@ def _inside(expected: _Expected, key: str, values: Mapping[str, Any]) -> _Expect
 
 def _parse(text: str, expected: _Expected, where: str) -> Any:
     if not expected.is_known:
-        # The key is unknown, or may have any value; an unknown one is reported with all other mistakes.
+        # The key is unknown, or may have any value; an unknown key is reported with all other mistakes.
         with contextlib.suppress(ConfigError):
             return load_yaml(text, where)
         return text
@@ -153,11 +152,11 @@ def _has_literals(expected: _Expected) -> bool:
 
 
 def _convert(text: str, expected: _Expected) -> Any:
-    """A number, a boolean or nothing where the key accepts it, else the text."""
+    """A number, a boolean or null if the key accepts it, else the text."""
     if expected.takes_literally(text):
         return text
     value = None if text == "" else text
-    # ~ is nothing in YAML, too; on the command line it is a character like others.
+    # In YAML, ~ is also null; on the command line it is an ordinary character.
     if text not in ("", "~"):
         with contextlib.suppress(ConfigError):
             loader = StrictLoader("")
@@ -176,7 +175,7 @@ def _construct_scalar(node: yaml.ScalarNode) -> Any:
 
 
 def _construct(node: yaml.Node | None, expected: _Expected, where: str) -> Any:
-    """The value of a YAML node, whose plain scalars are text where text is expected."""
+    """The value of a YAML node, in which plain scalars are text if text is expected."""
     if node is None:
         return None
     if node.tag.removeprefix("tag:yaml.org,2002:") not in _PLAIN_TAGS:

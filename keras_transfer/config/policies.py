@@ -22,9 +22,9 @@ Decay = Annotated[StrictFloat, Field(gt=0.0, le=1.0)]
 class PolicyConfig(Section):
     """Which stages train, and when.
 
-    A policy has a subclass, with its name as the only value of ``name`` and with the keys that it uses. Keys of the
-    same meaning have the same name in all of them. ``head_solver`` is read by the run too: a policy that trains the
-    head alone has this key.
+    Each policy has a subclass, with its name as the only value of ``name`` and with the keys that it uses. Keys with
+    the same meaning have the same name in all of them. The run also reads ``head_solver``: a policy that trains only
+    the head has this key.
     """
 
     name: StrictStr = Field(description="name of the policy")
@@ -76,7 +76,7 @@ class FullPolicyConfig(_StagesConfig):
 class _HeadFirstConfig(_StagesConfig):
     """Keys of policies that train stages after the head.
 
-    The head was fitted to the network as it came: stages then take small steps, and the statistics of single batches
+    The head was fitted to the pretrained network: stages then take small steps, and the statistics of single batches
     would change the head's input.
     """
 
@@ -94,7 +94,7 @@ class LpFtPolicyConfig(_HeadFirstConfig):
 
 
 class GradualPolicyConfig(_HeadFirstConfig):
-    """Trains the head, then releases group after group of stages, from the head down (gradual unfreezing)."""
+    """Trains the head, then unfreezes one group of stages after another, from the head down (gradual unfreezing)."""
 
     name: Literal["gradual"] = "gradual"
     groups: Count = Field(default=3, description="number of groups that the stages are released in")
@@ -141,7 +141,7 @@ class BiasPolicyConfig(_FewWeightsConfig):
 
 
 def _take_section(policy: Any) -> type[PolicyConfig]:
-    """From a plugin's policy object to its section."""
+    """Return the section of a plugin's policy."""
     section = getattr(policy, "section", None)
     if not (isinstance(section, type) and issubclass(section, PolicyConfig)):
         raise PolicyError(

@@ -22,12 +22,12 @@ from keras_transfer.console.text import show_value
 from keras_transfer.errors import ConfigError, TransferError
 from keras_transfer.registry import Registry, did_you_mean
 
-# Sections that are mostly their name.
+# Sections that mainly consist of a name.
 _NAMED_SECTIONS = ("backbone", "head", "policy")
 
 
 def expand_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a recipe whose short forms are written out: ``policy: full`` is short for ``policy: {name: full}``."""
+    """Expand the short forms in a recipe: ``policy: full`` is short for ``policy: {name: full}``."""
     return {
         key: {"name": value} if key in _NAMED_SECTIONS and isinstance(value, str) else value
         for key, value in values.items()
@@ -38,11 +38,12 @@ def parse_recipe(values: Mapping[str, Any], *, known: Mapping[str, Iterable[str]
     """Validate a recipe's values and fill in the defaults.
 
     Args:
-        known: For each dotted path that names a registered thing, the known names. If they are a registry of
-            :class:`Configurable` parts, the settings beside a name are validated too.
+        known: The known names for each dotted path that refers to a registered object. If they are a registry of
+            :class:`Configurable` parts, the settings next to a name are validated too.
 
     Raises:
-        ConfigError: All mistakes at once, one line each, with the path and the nearest known name.
+        ConfigError: There are mistakes; all are reported at once, one line each, with the path and the nearest known
+            name.
     """
     task = values.get("task")
     schema = _find_schema(task)
@@ -76,7 +77,7 @@ def parse_recipe(values: Mapping[str, Any], *, known: Mapping[str, Iterable[str]
 
 
 def _find_schema(task: object) -> type[RecipeConfig] | None:
-    """The schema of a task; if the name is misspelt, of the nearest one, so that all mistakes are reported at once."""
+    """The schema of a task; if the name is misspelt, of the nearest task, so that all mistakes are reported at once."""
     nearest = difflib.get_close_matches(task, SCHEMAS, n=1) if isinstance(task, str) else []
     return SCHEMAS[nearest[0]] if nearest else None
 
@@ -87,7 +88,7 @@ def _sections_by_name(schema: type[BaseModel]) -> Iterator[tuple[str, ByName]]:
 
 
 def _salvage(values: Mapping[str, Any], error: ValidationError, schema: type[RecipeConfig]) -> RecipeConfig | None:
-    """The recipe without its mistakes, so that contradictions in the rest are reported with them."""
+    """The recipe without its mistakes, so that contradictions in the rest are reported, too."""
     rest = copy.deepcopy(dict(values))
     for detail in error.errors(include_url=False):
         section: Any = rest
@@ -101,7 +102,7 @@ def _salvage(values: Mapping[str, Any], error: ValidationError, schema: type[Rec
         if isinstance(section, dict):
             section.pop(key, None)
     for key, by_name in _sections_by_name(schema):
-        if isinstance(rest.get(key), dict):  # the other keys are those of the name that was probably meant
+        if isinstance(rest.get(key), dict):  # the other keys belong to the name that was probably meant
             rest[key]["name"] = by_name.choose(values[key]).model_fields["name"].default
     try:
         return schema.model_validate(rest)
@@ -116,7 +117,7 @@ def _value_at(values: object, path: str) -> object:
 
 
 def _items_at(values: object, path: str) -> dict[str, object]:
-    """The value at a path or, if it is a list, its items, each by its own path."""
+    """The value at a path or, if it is a list, its items, each with its own path."""
     value = _value_at(values, path)
     return {f"{path}.{n}": item for n, item in enumerate(value)} if isinstance(value, list) else {path: value}
 
@@ -129,7 +130,7 @@ def _names_at(values: object, path: str) -> list[tuple[str, str]]:
 
 
 def _explain_settings(values: object, path: str, parts: Registry[Any]) -> Iterator[str]:
-    """One line per mistake in the settings beside a name, which the part of that name declares."""
+    """One line per mistake in the settings next to a name, according to the part of that name."""
     for place, item in _items_at(values, path).items():
         name = item.get("name") if isinstance(item, Mapping) else None
         if not isinstance(item, Mapping) or name not in parts:
@@ -148,14 +149,14 @@ def _explain_settings(values: object, path: str, parts: Registry[Any]) -> Iterat
 
 
 def _explain(error: ValidationError, schema: type[BaseModel], values: Mapping[str, Any]) -> dict[str, str]:
-    """One line per key: a union of types gives one error per type, which are reported together."""
+    """One line per key: a union of types results in one error per type, which are reported together."""
     messages: dict[str, list[str]] = {}
     details = error.errors(include_url=False)
     places = [_place(detail["loc"]) for detail in details]
     for detail, names in zip(details, places, strict=True):
         inside = any(other[: len(names)] == names and len(other) > len(names) for other in places)
         if isinstance(detail["input"], Mapping) and inside:
-            continue  # it is a mapping, and what is wrong in it is reported
+            continue  # it is a mapping, and the problem in it is reported
         if detail["type"] in ("extra_forbidden", "invalid_key"):
             message = _explain_unknown(names, schema, values)
         elif detail["type"] == "missing":
@@ -186,7 +187,7 @@ _UNION_TAG = re.compile(r"(constrained-)?(float|int|str)|(literal|dict|list)\[.*
 
 
 def _shown(value: object) -> str:
-    """A short form: with YAML's aliases, a few bytes can stand for a value that fills the memory."""
+    """A short form of a value: with YAML's aliases, a few bytes can expand to a value that fills the memory."""
     return show_value(value, maxstring=80, maxother=80, maxlevel=2)
 
 
@@ -209,8 +210,8 @@ def read_recipe(file: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Read a recipe file and apply overrides; the keys and values are validated by :func:`parse_recipe`.
 
     Args:
-        overrides: Each ``section.key=value``, with the value as the key's type expects it: a number, a text, or a list
-            or mapping in YAML.
+        overrides: Each ``section.key=value``, with the value in the format of the key's type: a number, a text, or a
+            list or mapping in YAML.
 
     Raises:
         ConfigError: The file cannot be read or parsed, or an override has no ``=``.
@@ -232,7 +233,7 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[st
     """Return a recipe with overrides.
 
     Args:
-        values: Nested sections; changed.
+        values: Nested sections; modified in place.
         overrides: Each ``section.key=value``.
 
     Raises:
@@ -262,8 +263,8 @@ def describe_recipes(task: str | None = None) -> dict[str, Any]:
         task: The task whose recipes are described; None for all tasks.
 
     Returns:
-        A schema of JSON Schema draft 2020-12. It has the keys, types, ranges and defaults of every section; settings
-        that contradict each other are found by `keras-transfer check`.
+        A schema of JSON Schema draft 2020-12. It has the keys, types, ranges and defaults of every section;
+        contradictory settings are found by `keras-transfer check`.
 
     Raises:
         ConfigError: There is no such task.

@@ -1,4 +1,4 @@
-"""Schemas of records that are read back from files: what all of them share."""
+"""What the schemas of records that are read back from files share."""
 
 from typing import Annotated, Any
 
@@ -22,7 +22,7 @@ class Record(BaseModel):
 
 
 def find_problem(schema: type[BaseModel], values: Any) -> str | None:
-    """Return what is wrong with values that were read back, in one line; None if nothing is."""
+    """Return the problem with values that were read back, in one line; None if they are valid."""
     try:
         schema.model_validate(values)
     except ValidationError as error:

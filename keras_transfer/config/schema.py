@@ -1,4 +1,4 @@
-"""The schema of recipes: their sections, key by key. Defaults are in this package and nowhere else."""
+"""The schema of recipes: their sections, key by key. Defaults are defined only in this package."""
 
 from operator import attrgetter
 from typing import Annotated, Any, Literal
@@ -73,7 +73,7 @@ class AugmentationConfig(Section):
 
 
 class SampleAugmentationConfig(Section):
-    """Random changes to training recordings that leave their words in place; 0, null or false turns a change off."""
+    """Random changes to training recordings that keep their words intact; 0, null or false turns a change off."""
 
     gain: Annotated[StrictFloat, Field(ge=0.0, le=60.0)] = Field(
         default=0.0, description="louder or softer by up to N dB"
@@ -162,7 +162,7 @@ class SpeechBackboneConfig(BackboneConfig):
 
 
 class ThresholdConfig(Section):
-    """From which probability on a class or label is predicted: given, or chosen on the validation rows."""
+    """The probability from which a class or label is predicted: given, or chosen on the validation rows."""
 
     value: Probability | Annotated[dict[Name, Probability], Field(min_length=1)] | None = Field(
         default=None,
@@ -281,7 +281,7 @@ class CacheConfig(Section):
 
 
 class CheckpointConfig(Section):
-    """When checkpoints are written, by which a run is resumed; one is always written after each epoch."""
+    """When checkpoints are written, from which a run is resumed; one is always written after each epoch."""
 
     every_seconds: Rate | None = Field(
         default=300.0, description="seconds from one checkpoint to the next within an epoch; null: none"
@@ -319,7 +319,7 @@ class DistributionConfig(Section):
 
 
 class NamedSettings(Section):
-    """A part from a registry: ``NAME``, or ``{name: NAME, ...}`` with settings that the part declares."""
+    """A registered part: ``NAME``, or ``{name: NAME, ...}`` with settings that the part declares."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -327,7 +327,7 @@ class NamedSettings(Section):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings beside the name."""
+        """The settings next to the name."""
         return dict(self.__pydantic_extra__ or {})
 
     @model_validator(mode="before")
@@ -341,7 +341,7 @@ class NamedSettings(Section):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """A name alone is valid, too."""
+        """A name alone is also valid."""
         return {"anyOf": [{"type": "string"}, handler(core)]}
 
 
@@ -392,7 +392,7 @@ class RecipeConfig(Section):
 
     @property
     def needs_validation(self) -> bool:
-        """Whether the recipe asks for something that is decided on validation rows alone."""
+        """Whether the recipe asks for something that requires validation rows."""
         threshold, coverage = (getattr(self.head, key, None) for key in ("threshold", "coverage"))
         chooses = threshold is not None and threshold.value is None
         return self.training.watches_validation or chooses or coverage is not None
@@ -428,7 +428,7 @@ class SpeechToTextConfig(RecipeConfig):
     head: SpeechHeadConfig = SpeechHeadConfig()
     policy: Annotated[
         PolicyConfig,
-        # The output layer is tied to the network: no head trains alone, and there is no BatchNorm.
+        # The output layer is tied to the network: there is no head to train alone, and no BatchNorm.
         ByName(POLICY_SECTIONS, default="lora", without=("auto", "head", "lp_ft", "gradual", "batch_norm")),
     ] = LoraPolicyConfig()
     training: SpeechTrainingConfig = SpeechTrainingConfig()

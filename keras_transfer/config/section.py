@@ -1,4 +1,4 @@
-"""What all sections of a recipe have in common, and the types of their values."""
+"""What all sections of a recipe share, and the types of their values."""
 
 import os
 from typing import Annotated, Any, ClassVar
@@ -19,7 +19,7 @@ from keras_transfer.errors import ConfigError
 
 
 def _write_number(value: object) -> object:
-    """YAML reads the class 3 as a number and the class true as a boolean; sources have both as text."""
+    """YAML reads the class 3 as a number and the class true as a boolean; in sources, both are text."""
     return str(value) if isinstance(value, int | float) else value
 
 
@@ -42,13 +42,13 @@ Rate = Annotated[StrictFloat, Field(gt=0.0, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
-    """A part of a recipe: frozen, and closed to unknown keys."""
+    """A part of a recipe: immutable, without unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def is_set(section: Section, key: str) -> bool:
-    """Return whether a key has another value than its default."""
+    """Return whether a key has a value other than its default."""
     default = type(section).model_fields[key].get_default(call_default_factory=True)
     return bool(getattr(section, key) != default)
 
@@ -58,7 +58,7 @@ class NoSettings(Section):
 
 
 class Configurable:
-    """A part that declares its own settings, which a recipe gives beside its name.
+    """A part with its own settings, which a recipe gives next to its name.
 
     Args:
         settings: As :attr:`Settings` declares them.
@@ -83,5 +83,5 @@ class Configurable:
 
     @classmethod
     def title_in_messages(cls) -> str:
-        """Return what messages call the part."""
+        """Return the name of the part in messages."""
         return cls.__name__

@@ -10,10 +10,10 @@ from pydantic import (
 
 from keras_transfer.config.section import Count, Rate, Section, Share
 
-# Few validation rows choose the wrong epoch: docs/experiments.md, few labels.
+# With few validation rows, the wrong epoch is chosen: docs/experiments.md, few labels.
 ENOUGH_TO_COMPARE_EPOCHS = 100
 
-# Few images need more steps than large batches leave them: docs/experiments.md, few labels.
+# Few images need more steps than large batches allow: docs/experiments.md, few labels.
 _LEAST_BATCH, _STEPS_PER_EPOCH = 8, 16
 _BATCH_SIZE = (
     "examples per step, over all devices; auto: {most}, or with few training rows as many as make "
@@ -86,14 +86,14 @@ class TrainingConfig(Section):
 
     @property
     def most_per_step(self) -> int:
-        """The largest number of examples per step, over all devices: that of ``auto`` depends on the rows."""
+        """The largest number of examples per step, over all devices; for ``auto``, it depends on the rows."""
         return self._most_per_step if self.batch_size == "auto" else self.batch_size
 
     def with_batch_size(self, rows: int, devices: int = 1) -> Self:
-        """Return the section with a number for a batch size of ``auto``.
+        """Return the section with a batch size of ``auto`` resolved to a number.
 
         Args:
-            devices: A batch of ``auto`` is a multiple of it.
+            devices: A resolved batch size is a multiple of it.
         """
         if self.batch_size != "auto":
             return self
@@ -102,12 +102,12 @@ class TrainingConfig(Section):
 
     @property
     def watches_keep_metric(self) -> bool:
-        """Whether the recipe names a metric on validation rows by which the best epoch is chosen."""
+        """Whether the recipe names a metric on validation rows that chooses the best epoch."""
         return self._names_keep_metric and self.keep_metric.startswith("val_")
 
     @property
     def watches_validation(self) -> bool:
-        """Whether the recipe names a metric on validation rows by which epochs are chosen or training stops."""
+        """Whether the recipe names a metric on validation rows that chooses epochs or stops training."""
         stop = self.early_stopping
         return self.watches_keep_metric or (stop is not None and stop.metric.startswith("val_"))
 
@@ -128,7 +128,7 @@ class TextTrainingConfig(TrainingConfig):
 
     _most_per_step: ClassVar[int] = 16
 
-    # Texts are fine-tuned for few epochs from a head that is good already: docs/experiments.md, few labels.
+    # Texts are fine-tuned for few epochs from a head that is already good: docs/experiments.md, few labels.
     keep: Keep = Field(
         default="best",
         description=_KEEP,

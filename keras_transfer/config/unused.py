@@ -1,6 +1,6 @@
-"""Keys that another choice of the same recipe makes meaningless: with them, the run would be the same without them.
+"""Keys that have no effect because of other settings of the same recipe.
 
-A key counts as unused only if it has another value than its default: recipes that runs write spell out all defaults.
+A key counts as unused only if its value is not the default: recipes that runs write contain all defaults.
 """
 
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ _TFDS = "tfds:"
 
 
 def find_unused(config: RecipeConfig) -> Unused:
-    """Find keys that are set and would change nothing.
+    """Find keys that are set but have no effect.
 
     Yields:
         The path of a key, and the reason.
@@ -49,10 +49,10 @@ def find_unused(config: RecipeConfig) -> Unused:
 
 
 def without_unused(config: RecipeConfig) -> RecipeConfig:
-    """Return a recipe with the default in place of each unused key: the same run, and a valid recipe.
+    """Return a recipe in which unused keys have their defaults: it describes the same run, and is valid.
 
     Args:
-        config: A recipe in which ``auto`` was resolved, so that keys may have become meaningless.
+        config: A recipe in which ``auto`` was resolved, so that keys may have become unused.
     """
     for path, _ in list(find_unused(config)):
         name, _, key = path.rpartition(".")
@@ -83,7 +83,7 @@ _LABEL_KEYS = ("label", "relabel")
 
 
 def _solver(config: RecipeConfig) -> str | None:
-    """How the policy fits a head that trains alone; None if no head trains alone."""
+    """How the policy fits a head without stages; None if it never does."""
     return getattr(config.policy, "head_solver", None)
 
 
@@ -125,10 +125,10 @@ _Augmented = ImageClassificationConfig | AudioClassificationConfig
 
 
 def _changes(config: _Augmented) -> list[str]:
-    """The augmentations that are on, without those that predictions use too."""
+    """The augmentations that are on, without those that are also applied in prediction."""
     flips = {"horizontal_flip", "vertical_flip"} if getattr(config.augmentation, "predict_flips", False) else set()
     kept = flips | {"predict_flips"}
-    # A change that null turns off is on at any number: noise at 0 dB is loud.
+    # A change that null turns off is on for any number: noise at 0 dB is loud.
     return [
         f"augmentation.{key}"
         for key, field in sorted(type(config.augmentation).model_fields.items())
@@ -165,7 +165,7 @@ def _trains_all_stages(policy: PolicyConfig) -> bool:
 
 
 def _of_views(config: RecipeConfig) -> Unused:
-    """How many views are cached matters if there are several."""
+    """The number of cached views matters only if there are several."""
     views = config.cache.views
     if isinstance(config, TextClassificationConfig) and views > 1:
         yield "cache.views", "texts are not augmented, so there is one view"
@@ -218,7 +218,7 @@ def _of_data(data: DataConfig) -> Unused:
 
 
 def _draws_rows(data: DataConfig) -> bool:
-    """Whether validation or test rows are drawn by a share or a fold."""
+    """Whether validation or test rows are drawn as a share or a fold."""
     return data.folds is not None or any(data.share(part) for part in ("validation", "test"))
 
 

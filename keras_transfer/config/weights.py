@@ -1,4 +1,4 @@
-"""What ``backbone.weights`` may be: pretrained weights, random ones, a file or the folder of an earlier run."""
+"""Values of ``backbone.weights``: pretrained weights, random ones, a file or the folder of an earlier run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 @dataclass(frozen=True)
 class Weights:
-    """Where a backbone's weights come from.
+    """The source of a backbone's weights.
 
     Attributes:
         kind: ``pretrained``, ``none`` for random weights, ``file`` or ``run``.
@@ -37,7 +37,7 @@ class Weights:
                 ``Weights`` are returned as they are.
 
         Returns:
-            The weights. A path to a folder is taken for a run folder, any other path for a file.
+            The weights. A path to a folder is treated as a run folder, any other path as a file.
         """
         if isinstance(value, Weights):
             return value

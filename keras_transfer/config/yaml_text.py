@@ -1,4 +1,4 @@
-"""YAML as recipes use it: plain data, without what it reads in another way than people mean."""
+"""YAML in recipes: plain data, without values that YAML reads in a surprising way."""
 
 import contextlib
 import re
@@ -14,7 +14,7 @@ class StrictLoader(yaml.SafeLoader):
     """PyYAML's safe loader, which also refuses duplicate keys and octal numbers, and reads 1e-3 as a number."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Refuse a key that is there twice: PyYAML would take the last one."""
+        """Refuse a duplicate key: PyYAML would use the last one."""
         seen: set[Any] = set()
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
@@ -50,7 +50,7 @@ def load_yaml(text: str, where: str) -> Any:
     """Return the value of a YAML document.
 
     Raises:
-        ConfigError: It is not YAML, or not plain data; with the place.
+        ConfigError: It is not YAML, or not plain data; the message has the line.
     """
     with _explained(where):
         return yaml.load(text, StrictLoader)
@@ -60,7 +60,7 @@ def compose_yaml(text: str, where: str) -> yaml.Node | None:
     """Return a YAML document as nodes, before plain scalars become numbers, booleans and dates.
 
     Raises:
-        ConfigError: It is not YAML; with the place.
+        ConfigError: It is not YAML; the message has the line.
     """
     with _explained(where):
         return yaml.compose(text, StrictLoader)

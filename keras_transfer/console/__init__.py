@@ -1,6 +1,6 @@
-"""What people read on a terminal: tables, progress lines, and no control characters from data.
+"""Output for people on a terminal: tables, progress lines, and no control characters from data.
 
-Names are imported when they are first used: `keras-transfer list` needs no tables, whose package takes time to import.
+Names are imported at their first use: `keras-transfer list` needs no tables, whose package takes time to import.
 """
 
 from typing import TYPE_CHECKING, Any

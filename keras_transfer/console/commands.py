@@ -1,4 +1,4 @@
-"""How every command of the command line ends: with plain lines, and with the exit code of what it did."""
+"""How every command ends: with plain lines, and with an exit code."""
 
 import errno
 import os
@@ -21,10 +21,10 @@ def echo(text: object, *, err: bool = False, nl: bool = True) -> None:
 
 
 class Commands(click.Group):
-    """Prints what the user can fix as a few plain lines, and exits with the code of the error."""
+    """Prints errors that the user can fix as a few plain lines, and exits with their codes."""
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
-        """Parse the arguments; what click says about them is printable."""
+        """Parse the arguments; errors of click are made printable."""
         try:
             return super().make_context(*arguments, **options)
         except click.UsageError as error:
@@ -32,7 +32,7 @@ class Commands(click.Group):
             raise
 
     def invoke(self, context: click.Context) -> Any:
-        """Run a command; of an error that the user can fix, print what to do."""
+        """Run a command; for an error that the user can fix, print what to do."""
         try:
             return super().invoke(context)
         except click.UsageError as error:
@@ -66,7 +66,7 @@ class Commands(click.Group):
 
 
 def _describe(error: Exception) -> str | None:
-    """What the user can do about an error of the package or of the system; None about any other."""
+    """What the user can do about an error of the package or of the system; None for any other error."""
     if isinstance(error, TransferError):
         return str(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's

@@ -1,4 +1,4 @@
-"""TensorFlow, imported without what it prints, once the environment has been checked."""
+"""Import TensorFlow without its output, after checking the environment."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ def import_tensorflow() -> None:
     Lines from before its log is set up ignore TF_CPP_MIN_LOG_LEVEL, so the file descriptor itself is redirected.
 
     Raises:
-        ConfigError: The environment asks for a Keras that this package does not run on.
+        ConfigError: The environment sets a Keras version or backend that this package does not support.
     """
     _check_keras()
     sys.stderr.flush()

@@ -1,6 +1,6 @@
-"""stdout and stderr of the command line: no output is worth a run.
+"""stdout and stderr of the command line: a failure of output must not end a run.
 
-A reader that goes away, a full disk or a character that the terminal's encoding lacks must not end what is running.
+A reader that exits, a full disk or a character that the terminal's encoding lacks must not end a running command.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ class _Sink(io.FileIO):
     """Why output was lost; None if it was not, or if its reader went away."""
 
     def write(self, data: Any) -> int:
-        """Write, or drop."""
+        """Write the data, or drop it."""
         try:
             return super().write(data)
         except OSError as error:
@@ -44,18 +44,18 @@ class _SafeText(io.TextIOWrapper):
 
 
 class Streams:
-    """stdout and stderr as they are while the command line runs."""
+    """stdout and stderr while the command line runs."""
 
     def __init__(self) -> None:
         for descriptor in range(3):
             _open_if_closed(descriptor)
         self._out, self._error = _Sink(1, "w", closefd=False), _Sink(2, "w", closefd=False)
-        # Rich writes colours to stdout: there, what is printed is escaped before.
+        # Rich writes colours to stdout: for it, text is escaped before it is printed.
         sys.stdout = _wrap(io.TextIOWrapper, self._out, sys.stdout)
         sys.stderr = _wrap(_SafeText, self._error, sys.stderr)
 
     def finish(self) -> str | None:
-        """Write what is left; return why some of stdout was lost, or None."""
+        """Write the rest; return why some of stdout was lost, or None."""
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
@@ -69,7 +69,7 @@ def take_streams() -> Streams | None:
 
 
 def _open_if_closed(descriptor: int) -> None:
-    """Otherwise the next file that is opened, such as a checkpoint, would take the output."""
+    """Open a closed descriptor: otherwise the next file that is opened, such as a checkpoint, would get the output."""
     try:
         os.fstat(descriptor)
     except OSError:

@@ -41,13 +41,13 @@ def print_table(
     names: int = 1,
     left: Sequence[str] = (),
 ) -> None:
-    """Print a table in which no word is cut: on a terminal that is too narrow for it, a list of its rows.
+    """Print a table in which no word is cut: on a terminal that is too narrow for it, as a list of its rows.
 
     To a file or a pipe, the table is printed in its full width.
 
     Args:
         rows: Cells of each row, as plain text.
-        names: The first columns have names, which stay on one line and are aligned to the left.
+        names: Number of first columns that are names, which stay on one line and are aligned to the left.
     """
     table = _make_table(headings, rows, names, left)
     table.title = None if title is None else Text(one_line(title))
@@ -65,7 +65,7 @@ def print_table(
 
 @dataclass(frozen=True)
 class _AtWidth:
-    """A table in a width of its own: Rich limits it to the console's, which is 80 for a file."""
+    """A table with its own width: Rich limits it to the console's, which is 80 for a file."""
 
     table: Table
     width: int
@@ -75,7 +75,7 @@ class _AtWidth:
 
 
 def table_width(headings: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> int:
-    """Return how many columns of a terminal a table takes at least, with no word cut."""
+    """Return the minimum width of a table in characters, with no word cut."""
     return _widths(_make_table(headings, rows), console)[0]
 
 
@@ -85,7 +85,7 @@ def _make_table(
     table = Table(title_justify="left")
     for number, heading in enumerate(headings):
         justify: Literal["left", "right"] = "left" if number < names or heading in left else "right"
-        # Rich would allow a column that does not wrap the width of its longest word, and cut the others.
+        # Rich would give a column that does not wrap the width of its longest word, and cut the others.
         least = max(cell_len(one_line(row[number])) for row in rows) if rows and number < names else None
         table.add_column(_cell(heading), justify=justify, no_wrap=number < names, min_width=least)
     for row in rows:
@@ -115,12 +115,12 @@ def _print_list(headings: Sequence[str], rows: Sequence[Sequence[str]], console:
             line = f"{line}, {cell}" if line else cell
         lines += [f"  {line}"] if line else []
     for line in lines:
-        # The terminal itself wraps what is longer than it is wide: it can be copied in one piece.
+        # The terminal itself wraps long lines, so that they can be copied as a whole.
         console.print(_cell(line), soft_wrap=True)
 
 
 def track(items: Iterable[_Item], description: str, total: int) -> Iterator[_Item]:
-    """Yield items, and show how many there have been and how long the rest will take."""
+    """Yield items, and show their number and the remaining time."""
     with make_progress() as progress:
         task = progress.add_task(description, total=total, metrics="")
         for item in items:

@@ -46,7 +46,7 @@ class _Short(reprlib.Repr):
 
 
 def show_value(value: Any, **limits: int) -> str:
-    """Return any value for a message, as ``reprlib.repr`` does; a number of thousands of digits is no error.
+    """Return any value for a message, like ``reprlib.repr``; also supports integers with thousands of digits.
 
     Args:
         **limits: Attributes of ``reprlib.Repr``, such as ``maxstring``.

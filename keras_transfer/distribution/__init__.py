@@ -1,7 +1,7 @@
-"""The only package that knows of devices, of strategies and of Keras backends.
+"""The only package that deals with devices, strategies and Keras backends.
 
 ``distribute`` resolves ``distribution.strategy`` and connects the processes of a run. It yields a
-:class:`~keras_transfer.distribution.base.Distribution`, which is all that the rest of the code sees.
+:class:`~keras_transfer.distribution.base.Distribution`, which is the interface for the rest of the code.
 """
 
 from keras_transfer.distribution.base import ONE_DEVICE, Distribution

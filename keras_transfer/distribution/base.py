@@ -14,11 +14,11 @@ from keras_transfer.networks.types import Batches
 
 
 class Distribution:
-    """One device in one process. Subclasses for several devices override what differs.
+    """One device in one process. Subclasses for several devices override the differences.
 
     Attributes:
-        strategy: ``distribution.strategy``, without ``auto``.
-        replicas: Number of devices that have the model, over all processes; each takes a slice of every batch.
+        strategy: The value of ``distribution.strategy``, with ``auto`` resolved.
+        replicas: Number of devices that have the model, over all processes; each processes a slice of every batch.
         process: Index of this process; 0 is the chief, and it alone writes the run folder.
         processes: Number of processes.
     """
@@ -50,7 +50,7 @@ class Distribution:
         yield
 
     def feed(self, dataset: Batches) -> Batches:
-        """Convert a dataset of this process's slices, one for each of its devices in turn, to what ``fit`` takes."""
+        """Convert a dataset of this process's slices, one for each of its devices in turn, for ``fit``."""
         return dataset
 
     def check_model(self, model: keras.Model) -> None:
@@ -59,11 +59,11 @@ class Distribution:
     # Communication between processes. All of them make the same calls in the same order.
 
     def _exchange(self, content: bytes) -> list[bytes]:
-        """Send content to every process; return that of each, in their order."""
+        """Send content to every process; return the content of each, in the order of processes."""
         return [content]
 
     def gather(self, value: Any) -> list[Any]:
-        """Return what each process has: numbers, strings and arrays, nested.
+        """Return the values of all processes: numbers, strings and arrays, nested.
 
         Returns:
             One value per process, in their order.
@@ -73,7 +73,7 @@ class Distribution:
         return [pickle.loads(content) for content in self._exchange(pickle.dumps(value))]
 
     def broadcast(self, value: Any) -> Any:
-        """Return what the chief has."""
+        """Return the chief's value."""
         return self.gather(value if self.is_chief else None)[0]
 
     def any(self, flag: bool) -> bool:
@@ -86,7 +86,7 @@ class Distribution:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """Wait for every process at the end; name the process that was lost, if one was.
+        """Wait for every process at the end; name a process that was lost.
 
         Raises:
             TrainingError: A process was lost.
@@ -110,7 +110,7 @@ class Distribution:
 
     @contextlib.contextmanager
     def chief_first(self) -> Iterator[None]:
-        """Let the chief go first, so that the others find its result in a shared cache."""
+        """Let the chief run first, so that the others find its result in a shared cache."""
         if not self.is_chief:
             self.barrier()
         yield

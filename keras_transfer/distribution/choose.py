@@ -85,7 +85,7 @@ def _distribute_on_jax(config: RecipeConfig, strategy: str, connect: bool) -> It
 
 
 def _find_processes(config: RecipeConfig) -> Workers | None:
-    """The processes that a recipe, TF_CONFIG or SLURM name, if there are several; Keras' strategies also run in one."""
+    """The processes that a recipe, TF_CONFIG or SLURM defines, if several; Keras' strategies also run in one."""
     several = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
     if not (config.distribution.workers or "TF_CONFIG" in os.environ or several):
         return None
@@ -124,7 +124,7 @@ def _count_replicas(config: RecipeConfig, workers: Workers) -> int:
 
 
 def _resolve_strategy(config: RecipeConfig) -> str:
-    """``auto`` is one device, unless the recipe counts several or names some, or there are several GPUs."""
+    """Resolve ``auto`` to one device, unless the recipe counts several or names some, or there are several GPUs."""
     strategy, devices = config.distribution.strategy, config.distribution.devices
     if strategy != "auto":
         return strategy
@@ -152,7 +152,7 @@ def _check_backend(strategy: str) -> None:
 
 
 def check_recipe(config: RecipeConfig, strategy: str, replicas: int, processes: int = 1) -> None:
-    """Check a recipe for what Keras does wrong over several devices, and for batches that cannot be divided.
+    """Check a recipe for settings that Keras handles wrongly on several devices, and for indivisible batches.
 
     Args:
         strategy: Not ``auto``.
@@ -179,7 +179,7 @@ def check_recipe(config: RecipeConfig, strategy: str, replicas: int, processes: 
 
 
 def _find_local_choices(config: RecipeConfig, strategy: str) -> Iterator[str]:
-    """Problems with what each process would resolve by itself, from its own measurements."""
+    """Problems with settings that each process would resolve by itself, from its own measurements."""
     keys = {
         "policy.name": config.policy.name,
         "training.learning_rate": config.training.learning_rate,

@@ -14,7 +14,7 @@ from keras_transfer.config.schema import RecipeConfig
 from keras_transfer.distribution.base import ONE_DEVICE, Distribution
 from keras_transfer.errors import ConfigError
 
-# Those that recipes train on. TensorFlow is installed in any case: it reads the data, and exports.
+# The backends that recipes train on. TensorFlow is always installed: it reads the data, and exports.
 _BACKENDS = ("tensorflow", "jax")
 
 
@@ -35,10 +35,10 @@ def prepare_backend() -> None:
 
 
 def reuse_cpu_memory() -> None:
-    """Let TensorFlow reuse the memory of large tensors on the CPU. Call it before the first device is made.
+    """Let TensorFlow reuse the memory of large tensors on the CPU. Call it before the first device is created.
 
-    Otherwise the C library maps it anew for every tensor, and the kernel clears it page by page: devices or processes
-    that share cores lost a third of their time to that, while one device by itself gains nothing.
+    Otherwise the C library maps memory again for every tensor, and the kernel clears it page by page: devices or
+    processes that share cores lost a third of their time to that, while there is no gain for a single device.
     """
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
 
@@ -55,7 +55,7 @@ def sync_variables(model: keras.Model) -> None:
     """Write the current values to the variables; on JAX they are empty within an epoch.
 
     Args:
-        model: The one that ``fit`` or ``evaluate`` runs; this is called in one of its callbacks.
+        model: The model that ``fit`` or ``evaluate`` runs; this is called in one of its callbacks.
     """
     if keras.backend.backend() == "jax":
         model.jax_state_sync()

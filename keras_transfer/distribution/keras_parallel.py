@@ -1,7 +1,7 @@
 """Several devices under ``keras.distribution``, on JAX: data parallel over processes, model parallel within each.
 
-JAX splits an array into slices of one size only. If a batch cannot be split so, every device has all of it and computes
-the same result.
+JAX only splits an array into slices of equal size. If a batch cannot be split in this way, every device has all of it
+and computes the same result.
 """
 
 import atexit
@@ -28,7 +28,7 @@ from keras_transfer.networks.types import Array, Batches, Model, Tensor, Tensors
 
 
 def choose_jax_devices(given: int | Sequence[str] | None) -> list[str]:
-    """Return Keras' names of the devices of all processes, by process; each uses those that the recipe counts or names.
+    """Return Keras' names of the devices of all processes, by process, according to the recipe.
 
     Args:
         given: ``distribution.devices``: names are those within a process. A CPU is split if needed.
@@ -69,7 +69,7 @@ def choose_jax_devices(given: int | Sequence[str] | None) -> list[str]:
 
 @contextlib.contextmanager
 def connected(workers: Workers, *, timeout_seconds: float) -> Iterator[None]:
-    """Connect the processes of a run for a while.
+    """Connect the processes of a run while the block runs.
 
     Args:
         workers: Their addresses; all connect to the chief's.
@@ -81,7 +81,7 @@ def connected(workers: Workers, *, timeout_seconds: float) -> Iterator[None]:
     import jax
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    # It would handle SIGTERM itself, and the run would continue.
+    # JAX would handle SIGTERM itself, and the run would continue.
     jax.config.update("jax_enable_preemption_service", False)
     with contextlib.ExitStack() as stack:
         if workers.index:  # for find_lost: JAX itself listens at the chief only
@@ -101,7 +101,7 @@ def connected(workers: Workers, *, timeout_seconds: float) -> Iterator[None]:
             jax.distributed.shutdown()
             raise
         except BaseException as error:
-            # Runs before JAX's own exit handler, which would wait for the others and abort.
+            # Called before JAX's own exit handler, which would wait for the others and abort.
             atexit.register(_leave, getattr(error, "exit_code", 1))
             raise
         jax.distributed.shutdown()
@@ -123,7 +123,7 @@ class DataParallel(Distribution):
     """Every device has the whole model and takes a slice of each batch.
 
     Args:
-        devices: Keras' names of the devices of all processes, one process after the other.
+        devices: Keras' names of the devices of all processes, concatenated.
         workers: The processes, if there are several.
     """
 
@@ -165,7 +165,7 @@ class DataParallel(Distribution):
     # Each takes the original function, and returns its replacement.
 
     def _place(self, original: Original) -> Original:
-        """Keras 3.15 makes one array of all processes' rows with it; JAX 0.10 requires slices of equal size."""
+        """Keras 3.15 uses it to make one array of all processes' rows; JAX 0.10 requires slices of equal size."""
         import jax
 
         def place(layout: Any, rows: NDArray[Any]) -> Any:
@@ -201,10 +201,10 @@ class DataParallel(Distribution):
         return predict_on_batch
 
     def _predict_here(self, model: Model, inputs: Tensors) -> Any:
-        """Run a model, whose weights are distributed over all processes, on this one alone."""
+        """Run a model, whose weights are distributed over all processes, only on this one."""
         import jax
 
-        # Compiled anew if other weights train: JAX distinguishes arguments by their shapes only.
+        # Compiled again if other weights train: JAX distinguishes arguments only by their shapes.
         trains = tuple(weight.trainable for weight in model.weights)
         known, run = self._compiled.get(model, (None, None))
         if known != trains:
@@ -216,7 +216,7 @@ class DataParallel(Distribution):
         return jax.tree.map(np.asarray, run(*local, inputs))
 
     def _own(self, variable: Variable) -> Tensor:
-        """A weight's value on this process: an array that JAX computes with here, and that NumPy can read."""
+        """A weight's value on this process, as an array for computing with JAX, and for NumPy."""
         return variable.value.addressable_data(0)
 
     def _to_array(self, original: Original) -> Original:

@@ -1,6 +1,6 @@
-"""Keras' ``fit``, ``evaluate`` and ``predict`` under ``tf.distribute``, and fixes for what is wrong there.
+"""Keras' ``fit``, ``evaluate`` and ``predict`` under ``tf.distribute``, and fixes for their problems there.
 
-What Keras 3.15 does, and what takes its place while a strategy is in scope:
+The behaviour of Keras 3.15 that is replaced while a strategy is in scope:
 
 - Building a model reduces a batch over the devices, which fails if slices differ in size, and on several machines
   (https://github.com/keras-team/keras/issues/20585). Its shapes and types are enough.
@@ -29,10 +29,10 @@ from keras_transfer.networks.types import Array, Batches, Model, Optimizer, Tens
 
 
 def distribute_slices(strategy: tf.distribute.Strategy, dataset: Batches, *, local: int) -> Batches:
-    """Turn a dataset of slices, one for each of a process's devices in turn, into one of distributed batches.
+    """Convert a dataset of slices, one for each of a process's devices in turn, to a dataset of distributed batches.
 
     Returns:
-        What ``fit`` and ``evaluate`` take.
+        A dataset for ``fit`` and ``evaluate``.
     """
     distributed = strategy.distribute_datasets_from_function(lambda _: dataset)
     if distributed.cardinality > 0:  # TensorFlow 2.21 counts slices, and fit counts its steps by that
@@ -42,7 +42,7 @@ def distribute_slices(strategy: tf.distribute.Strategy, dataset: Batches, *, loc
 
 @contextlib.contextmanager
 def patched_keras(strategy: tf.distribute.Strategy, *, processes: int) -> Iterator[None]:
-    """Patch Keras so that models and optimizers train correctly under a strategy, for a while."""
+    """Patch Keras so that models and optimizers train correctly under a strategy, while the block runs."""
     if not keras.__version__.startswith(f"{READ_IN}."):
         warnings.warn(
             f"Training over several devices replaces private methods of Keras {READ_IN}. Received: Keras "
@@ -72,12 +72,12 @@ Original = Callable[..., Any]
 
 
 class _Patches:
-    """Each method takes Keras' function and returns the one that takes its place."""
+    """Each method takes Keras' function and returns its replacement."""
 
     def __init__(self, strategy: tf.distribute.Strategy, processes: int) -> None:
         self._strategy, self._processes = strategy, processes
         self._replicas = strategy.num_replicas_in_sync
-        # Devices are traced in threads of their own, which take turns.
+        # Devices are traced in separate threads, which take turns.
         self._here = threading.local()
 
     def train_step(self, original: Original) -> Original:
@@ -89,7 +89,7 @@ class _Patches:
             logs = original(model, data)
             statistics = adapting_statistics(model)
             if statistics:
-                # All at once: as many small sums take longer. They are read first, so that their device is known.
+                # All at once: several small sums would take longer. They are read first, so that their device is known.
                 packed = tf.concat([tf.identity(variable) for variable in statistics], axis=0)
                 means = context.all_reduce(tf.distribute.ReduceOp.MEAN, packed)
                 sizes = [variable.shape[0] for variable in statistics]
@@ -100,12 +100,12 @@ class _Patches:
         return train_step
 
     def scale_loss(self, original: Original) -> Original:
-        """The loss is the mean over a slice, divided by the number of devices: a slice counts by its rows."""
+        """Divide the mean loss over a slice by the number of devices, weighted by the rows of the slice."""
         return lambda optimizer, loss: original(optimizer, loss) * self._here.share
 
     def reduce_logs(self, original: Original) -> Original:
         def reduce(values: Any, strategy: tf.distribute.Strategy, reduction: str) -> Any:
-            """The means of a step's logs, all at once: one exchange takes as long for all of them as for one."""
+            """The means of a step's logs, all at once: one exchange is as fast for all of them as for one."""
             packed = strategy.run(lambda logs: tf.stack(keras.tree.flatten(logs)), args=(values,))
             means = tf.unstack(strategy.reduce("MEAN", packed, axis=None))
             return keras.tree.pack_sequence_as(values, means)
@@ -117,7 +117,7 @@ class _Patches:
         return lambda optimizer, gradients: gradients
 
     def sum_gradients(self, original: Original) -> Original:
-        """Gradients are clipped once they are summed."""
+        """Clip gradients after they are summed."""
 
         def reduce(optimizer: Optimizer, pairs: Any) -> list[tuple[Tensor, Variable]]:
             gradients, variables = zip(*pairs, strict=True)

@@ -17,10 +17,10 @@ _CONNECT = "import sys, ray; ray.init(sys.argv[1], log_to_driver=False)"
 
 @contextmanager
 def connected(address: str | None, *, cpus: int, object_store_bytes: int = 100 * 2**20) -> Iterator[None]:
-    """Be connected until the block ends.
+    """Stay connected until the block ends.
 
     Args:
-        address: Of the cluster, as ``ray.init`` takes it; if None, Ray is started on this machine.
+        address: Address of the cluster, as for ``ray.init``; if None, Ray is started on this machine.
 
     Raises:
         ConfigError: There is no cluster at the address, or Ray cannot be started.
@@ -46,7 +46,7 @@ def connected(address: str | None, *, cpus: int, object_store_bytes: int = 100 *
 
 
 def _check_address(address: str) -> None:
-    """Try the address in a process that can be ended: Ray keeps trying for minutes, and no signal gets through."""
+    """Try the address in a process that can be killed: Ray keeps trying for minutes, and ignores signals."""
     process = subprocess.Popen([sys.executable, "-c", _CONNECT, address], stderr=subprocess.PIPE)
     try:
         _, output = process.communicate(timeout=_CONNECT_SECONDS)

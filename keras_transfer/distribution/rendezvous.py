@@ -1,6 +1,6 @@
-"""Wait until all processes of a run are there. TensorFlow and JAX would wait in C++, where nothing interrupts them.
+"""Wait until all processes of a run are connected. TensorFlow and JAX would wait in C++, without a way to interrupt.
 
-A port on a network is open to anybody. Both sides prove that they know the token of the launch, and whoever does not is
+A port on a network is open to everybody. Both sides prove that they know the token of the launch, and others are
 ignored: the token itself is not sent.
 """
 
@@ -46,7 +46,7 @@ def await_workers(workers: Workers, *, timeout_seconds: float) -> None:
 
 
 def _prove(workers: Workers, *content: Any) -> str:
-    """What only a process of this launch can compute for this content."""
+    """A value that only a process of this launch can compute for this content."""
     message = json.dumps([workers.addresses, *content]).encode()
     return hmac.new(os.environ.get(TOKEN, "").encode(), message, hashlib.sha256).hexdigest()
 
@@ -56,7 +56,7 @@ def _is_proven(given: Any, expected: str) -> bool:
 
 
 def _read_line(connection: socket.socket, seconds: float) -> Any:
-    """Return the JSON of a line that comes within some seconds."""
+    """Return the JSON of a line that arrives within a time limit."""
     limit, content = time.monotonic() + seconds, b""
     while not content.endswith(b"\n"):
         connection.settimeout(max(limit - time.monotonic(), 0.01))
@@ -99,7 +99,7 @@ def _await_all(workers: Workers, limit: float, seconds: float) -> Problem:
 
 
 def _listen(workers: Workers, connection: socket.socket, joined: _Joined) -> None:
-    """Take the index of a worker; anything else is another program, whose connection is closed."""
+    """Receive the index of a worker; any other content is from another program, whose connection is closed."""
     try:
         content = _read_line(connection, _ANSWER_SECONDS)
         index = content["index"]

@@ -33,7 +33,7 @@ class Mirrored(Distribution):
 
     def __init__(self, devices: Sequence[str]) -> None:
         self.replicas = len(devices)
-        # TensorFlow 2.21 sums over CPUs by collectives, which fail if gradients are rows of an embedding.
+        # TensorFlow 2.21 sums over CPUs with collectives, which fail if gradients of an embedding are sparse.
         on_cpu = any(name.startswith("CPU:") for name in devices)
         sums = tf.distribute.ReductionToOneDevice() if on_cpu else None
         self._strategy = tf.distribute.MirroredStrategy(list(devices), cross_device_ops=sums)
@@ -88,7 +88,7 @@ def _split_cpu(count: int) -> None:
     try:
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
         if count >= (os.cpu_count() or 1) and "TF_NUM_INTRAOP_THREADS" not in os.environ:
-            # The devices use all cores by themselves: more threads in each operation only wait for one another.
+            # The devices use all cores by themselves: more threads per operation only wait for one another.
             tf.config.threading.set_intra_op_parallelism_threads(1)
     except RuntimeError as error:
         raise ConfigError(
@@ -124,14 +124,14 @@ class MultiWorker(Distribution):
                 )
             )
         if threading.current_thread() is threading.main_thread():
-            # TensorFlow has replaced Python's handler by its own, which ignores the signal.
+            # TensorFlow has replaced Python's handler, and ignores the signal.
             signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
         self.replicas = self._strategy.num_replicas_in_sync
         self._add = self._make_sum()
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
-        """Make model and optimizer on every device of every process; all start from the chief's values."""
+        """Create model and optimizer on every device of every process; all start with the chief's values."""
         with self._strategy.scope(), patched_keras(self._strategy, processes=self.processes):
             yield
 
@@ -182,9 +182,9 @@ class MultiWorker(Distribution):
 
 @contextlib.contextmanager
 def _exit_after(seconds: float) -> Iterator[None]:
-    """Exit if TensorFlow waits longer: it waits in C++, where no other thread of Python runs.
+    """Exit if TensorFlow waits longer: it waits in C++, where no other Python thread runs.
 
-    The processes have connected before; this is for one that is lost just then.
+    The processes have connected before; this is for a process that is lost at that moment.
     """
     faulthandler.dump_traceback_later(seconds, exit=True)
     try:

@@ -14,7 +14,7 @@ _FIRST_PORT, _PORTS, _PORTS_OF_A_JOB = 10000, 20000, 64
 
 
 def find_slurm_addresses(environment: Mapping[str, str]) -> list[str]:
-    """Return ``host:port`` of each task of a step, by rank; tasks are distributed in blocks, as is SLURM's default.
+    """Return ``host:port`` of each task of a step, by rank; tasks are distributed in blocks, SLURM's default.
 
     Raises:
         KeyError: A variable is missing.
@@ -24,7 +24,7 @@ def find_slurm_addresses(environment: Mapping[str, str]) -> list[str]:
     tasks = list(_expand_counts(environment["SLURM_STEP_TASKS_PER_NODE"]))
     if len(hosts) != len(tasks):
         raise ValueError(f"SLURM_STEP_NODELIST has {len(hosts)} nodes, SLURM_STEP_TASKS_PER_NODE {len(tasks)}")
-    # Jobs that share a node have ports of their own.
+    # Jobs that share a node use different ports.
     first = _FIRST_PORT + int(environment["SLURM_JOB_ID"]) * _PORTS_OF_A_JOB % _PORTS
     return [f"{host}:{first + number}" for host, count in zip(hosts, tasks, strict=True) for number in range(count)]
 
@@ -60,7 +60,7 @@ class Workers:
     """The processes of a run.
 
     Attributes:
-        addresses: ``host:port`` of each, the chief first.
+        addresses: ``host:port`` of each process, the chief first.
     """
 
     addresses: tuple[str, ...]
@@ -74,7 +74,7 @@ class Workers:
         """Return the error that ends a run that has lost processes.
 
         Args:
-            lost: Their indices; empty if they are not known.
+            lost: Their indices; empty if unknown.
         """
         names = ", ".join(map(self.name, lost)) or "another worker"
         return TrainingError(
@@ -91,7 +91,7 @@ class Workers:
         """Check that nothing else listens on this process's port.
 
         Raises:
-            ConfigError: It is in use.
+            ConfigError: The port is in use.
         """
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

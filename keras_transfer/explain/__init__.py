@@ -1,4 +1,4 @@
-"""What in an example speaks for an output: heat maps of images, attributions of texts."""
+"""Explain outputs by the evidence in an example: heat maps of images, attributions of texts."""
 
 from keras_transfer.explain.opened import OpenedModel, open_model
 from keras_transfer.explain.pieces import Piece

@@ -13,7 +13,7 @@ from keras_transfer.explain.opened import CutModel, OpenedModel
 from keras_transfer.networks.gradients import compiled, pull_back
 from keras_transfer.networks.types import FloatArray, Tensor, Tensors
 
-# In front of the patches' tokens: none, a class token, DeiT's class and distillation tokens, a class token with four
+# Before the patches' tokens: none, a class token, DeiT's class and distillation tokens, a class token with four
 # registers.
 _PREFIXES = (0, 1, 2, 5)
 
@@ -26,9 +26,10 @@ Grid = tuple[int, int, int]
 
 @dataclass
 class GradCam:
-    """Computes heat maps at the last boundary of stages that still is a map and that the outputs depend on.
+    """Computes heat maps at the last boundary of stages that is a feature map and on which the outputs depend.
 
-    In a network that pools a class token, the patches of its last boundary reach no output: the one before is taken.
+    In a network that pools a class token, the patches of its last boundary do not affect outputs: the previous one is
+    used.
     """
 
     opened: OpenedModel
@@ -38,12 +39,13 @@ class GradCam:
         """Compute heat maps of one batch.
 
         Args:
-            directions: For each map ``float32[batch, outputs]``, the weights of the raw outputs whose sum it explains.
+            directions: For each map ``float32[batch, outputs]``, the weights of the sum of raw outputs that it
+                explains.
 
         Returns:
-            ``float32[maps, batch, height, width]`` on the grid of the boundary; positive where the image speaks for the
-            weighted sum, negative where it speaks against it: Selvaraju et al. set the latter to 0. None if no boundary
-            is a map.
+            ``float32[maps, batch, height, width]`` on the grid of the boundary; positive for evidence for the weighted
+            sum, negative for evidence against it: Selvaraju et al. set the latter to 0. None if no boundary is a
+            feature map.
         """
         if self._chosen is not None:
             return np.asarray(_to_numpy(self._chosen(inputs, *directions)[0]))
@@ -54,7 +56,7 @@ class GradCam:
                 continue
             maps, reached = compute(inputs, *directions)
             found = _to_numpy(maps)
-            if bool(_to_numpy(reached)):  # a batch without any gradient decides nothing for later ones
+            if bool(_to_numpy(reached)):  # a batch without any gradient does not affect later ones
                 self._chosen = compute
                 break
         return found
@@ -68,8 +70,8 @@ class GradCam:
             inputs: Of the model, one tensor; at most :data:`BATCH` examples.
 
         Returns:
-            ``float32[maps, batch, height, width]``; fewer outputs of an example repeat its last one. None if no
-            boundary is a map.
+            ``float32[maps, batch, height, width]``; for an example with fewer outputs, its last one is repeated. None
+            if no boundary is a feature map.
         """
         # JAX compiles every shape.
         size = BATCH if keras.backend.backend() == "jax" else len(inputs)
@@ -84,11 +86,11 @@ class GradCam:
         return None if maps is None else maps[:, : len(inputs)]
 
     def grid(self, shape: Sequence[int | None]) -> Grid | None:
-        """Find the map in the output of a stage."""
+        """Find the feature map in the output of a stage."""
         return find_grid(shape)
 
     def _map_function(self, cut: CutModel) -> Callable[..., Any] | None:
-        """A function to heat maps and to whether any place of the map has a gradient; None if there is no map."""
+        """A function to heat maps and to whether any position has a gradient; None if there is no feature map."""
         grid = self.grid(cut.shape)
         if grid is None:
             return None
@@ -106,7 +108,7 @@ class GradCam:
 
 
 class SequenceGradCam(GradCam):
-    """Computes heat maps of networks on sequences: ``float32[maps, batch, steps, 1]``, with a place for each step."""
+    """Computes heat maps of networks on sequences: ``float32[maps, batch, steps, 1]``, one position per step."""
 
     def grid(self, shape: Sequence[int | None]) -> Grid | None:
         return (0, shape[1], 1) if len(shape) == 3 and shape[1] and shape[1] > 1 else None
@@ -121,13 +123,13 @@ def _to_places(features: Tensor, prefix: int) -> Tensor:
 
 
 def find_grid(shape: Sequence[int | None]) -> Grid | None:
-    """Find the map in the output of a stage.
+    """Find the feature map in the output of a stage.
 
     Args:
         shape: ``[batch, height, width, channels]`` or ``[batch, tokens, channels]``.
 
     Returns:
-        How many tokens are in front of it, and its height and width; None if it is no map, or has one place only.
+        The number of tokens before it, and its height and width; None if it is not a map, or has only one position.
 
     Example:
         >>> find_grid((None, 7, 7, 1280)), find_grid((None, 197, 192)), find_grid((None, 1280))
@@ -142,11 +144,11 @@ def find_grid(shape: Sequence[int | None]) -> Grid | None:
 
 
 def finish_maps(maps: NDArray[np.float32], size: tuple[int, int], *, signed: bool) -> NDArray[np.float32]:
-    """Scale the maps of one example to its size, and their largest value to 1.
+    """Scale the maps of one example to its size, and their maximum to 1.
 
     Args:
         maps: ``float32[maps, height, width]``.
-        signed: Whether what speaks against an output is part of its map: numbers become smaller, not less likely.
+        signed: Whether a map includes evidence against an output: numbers become smaller, not less likely.
     """
     finished = np.stack([scale_map(heat if signed else np.maximum(heat, 0.0), size) for heat in maps])
     largest = np.abs(finished).max(axis=(1, 2), keepdims=True)

@@ -1,4 +1,4 @@
-"""Where in an image the evidence for an output is."""
+"""Heat maps of the evidence for outputs in images."""
 
 from collections.abc import Iterator, Sequence
 
@@ -32,7 +32,7 @@ def explain_images(
 
     Args:
         opened: The model; None if it could not be opened.
-        signed: Whether what speaks against an output is part of its map: numbers become smaller, not less likely.
+        signed: Whether a map includes evidence against an output: numbers become smaller, not less likely.
 
     Returns:
         One per image; it has pixels unless the image cannot be read, and maps if the network has any.
@@ -62,14 +62,14 @@ def to_shown(name: str, outputs: tuple[str, ...], explained: Explained) -> Shown
 def _read(
     reader: Reader, images: ImageExamples, explained: list[Explained]
 ) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
-    """Rows and pixels of what can be read, some at a time; the problems of the others go into the list."""
+    """Rows and pixels of readable images, a few at a time; problems of the others are added to the list."""
     kinds: dict[int, bytes] = {}
     for row in range(len(images)):
         try:
             kinds[row] = kind_of(images.read(row))
         except (OSError, ValueError) as error:
             explained[row] = Explained(problem=f"{_GONE}: {getattr(error, 'strerror', None) or error}.")
-    # To trace the decoders of formats that do not occur takes seconds.
+    # Tracing the decoders of unused formats takes seconds.
     images = images.with_kinds(images.kinds or frozenset(kinds.values()))
     split = Split("images", images, np.zeros(len(images), np.int64), np.ones(len(images), np.float32))
     load, read = reader.load(split, reader.predictor_view), dict[int, NDArray[np.float32]]()

@@ -1,4 +1,4 @@
-"""A finished model, opened at the stages of its network: what is before a boundary, and what is behind it."""
+"""A finished model, split at the stages of its network: the parts before and after a boundary."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ _Explainer = TypeVar("_Explainer")
 
 @dataclass(frozen=True)
 class OpenedModel:
-    """The way of one input through a predictor, from what the reader returns to raw outputs.
+    """The path of one input through a predictor, from the reader's output to raw outputs.
 
-    Predictions that are averaged over flips are explained by the view that is not flipped. Raw outputs are logits or
-    standardized numbers: what comes after them, such as a softmax and its temperature, changes how sure a prediction
-    is, and not what in an example speaks for it.
+    Predictions that are averaged over flips are explained with the view that is not flipped. Raw outputs are logits or
+    standardized numbers: later layers, such as a softmax and its temperature, change how sure a prediction is, but not
+    the evidence in an example.
 
     Attributes:
-        prepare: From inputs to that; None if it is the inputs themselves.
+        prepare: From inputs to the network's inputs; None if they are equal.
     """
 
     taken: Any
@@ -50,12 +50,12 @@ class OpenedModel:
         return find_stages(self.network)
 
     def boundaries(self, *ranks: int) -> list[int]:
-        """Return the numbers of stages after which one tensor is alive, the last one first."""
+        """Return the numbers of stages after which only one tensor is alive, the last one first."""
         ends = [stage for stage in reversed(self.stages) if len(stage.outputs) == 1]
         return [stage.index + 1 for stage in ends if len(stage.outputs[0].shape) in ranks]
 
     def cut(self, stages: int) -> "CutModel":
-        """Cut the model after some stages.
+        """Cut the model after a number of stages.
 
         Args:
             stages: One of :meth:`boundaries`.
@@ -96,7 +96,7 @@ class CutModel:
         return self.front(prepared, training=False)
 
     def behind(self, boundary: Tensor, inputs: Tensors) -> Tensor:
-        """Return raw outputs, ``[batch, outputs]``."""
+        """Return raw outputs, ``[batch, outputs]``, for the tensor at the boundary."""
         if self.tail is not None:
             named = inputs if isinstance(inputs, Mapping) else {}
             extra = [named[name] for name in self.extra_inputs]
@@ -105,20 +105,20 @@ class CutModel:
 
 
 def open_model(model: keras.Model) -> OpenedModel | None:
-    """Open the model of a finished run, once: what explanations compile is compiled once in a process.
+    """Open the model of a finished run, once: explanations are then compiled once per process.
 
     Args:
-        model: What :func:`~keras_transfer.model.build_model` made, as it is saved.
+        model: A saved model of :func:`~keras_transfer.model.build_model`.
 
     Returns:
-        Its parts; None if it is made in another way, as a package's task may do it.
+        Its parts; None if it was made in another way, as by a plugin's task.
     """
     if model not in _OPENED:
         _OPENED[model] = _open(model)
     return _OPENED[model]
 
 
-# Parts of a model do not hold the model itself: it is forgotten when nothing else holds it.
+# Parts of a model do not reference the model itself: it is garbage-collected when nothing else references it.
 _OPENED: "WeakKeyDictionary[keras.Model, OpenedModel | None]" = WeakKeyDictionary()
 
 
@@ -139,7 +139,7 @@ def _is_same(taken: Any, given: Any) -> bool:
 
 
 def _plain_view(model: keras.Model, network: keras.Model) -> Any:
-    """The argument of the network that has fewest operations before it: the views of flips have one more each."""
+    """The argument of the network with the fewest operations before it: the views of flips have one more each."""
     before: dict[int, int] = {}
     taken: list[tuple[int, Any]] = []
 

@@ -1,4 +1,4 @@
-"""Where the tokens of a text are in it."""
+"""Locate the tokens of a text in it."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ Span = tuple[int, int]
 
 # A tokenizer may drop some characters between two tokens, not whole sentences.
 _LONGEST_GAP = 64
-# What a network reads of a text of many megabytes is its beginning.
+# A network only reads the beginning of a text of many megabytes.
 _MOST_CHARACTERS = 256
 
 
@@ -19,7 +19,7 @@ class Piece:
 
     Attributes:
         text: The characters.
-        attribution: How far they move the output that is explained: above 0 towards it, below 0 away from it.
+        attribution: How much they change the explained output: above 0 towards it, below 0 away from it.
     """
 
     text: str
@@ -29,10 +29,10 @@ class Piece:
 def divide_text(text: str, surfaces: Sequence[bytes | None], attributions: Sequence[float]) -> tuple[Piece, ...]:
     """Divide a text into pieces with the attributions of its tokens; joined, the pieces are the text.
 
-    Tokens that share a character, such as the bytes of an emoji, are one piece, whose attribution is the sum of theirs.
+    Tokens that share a character, such as the bytes of an emoji, are one piece, whose attribution is their sum.
 
     Args:
-        surfaces: What each token is written as; None for a word that the vocabulary lacks.
+        surfaces: The spelling of each token; None for a word that is not in the vocabulary.
     """
     pieces: list[Piece] = []
     start = end = 0
@@ -57,12 +57,12 @@ def _cut(text: str, start: int, end: int, attribution: float) -> list[Piece]:
 def find_spans(text: str, surfaces: Sequence[bytes | None]) -> list[Span]:
     """Find the tokens of a text, in order.
 
-    A tokenizer may fold case, strip accents and normalize Unicode. So tokens are looked for twice, as they are and
-    folded, and the way that finds more of them counts.
+    A tokenizer may fold case, strip accents and normalize Unicode. So tokens are searched twice, unchanged and folded,
+    and the search that finds more of them is used.
 
     Args:
-        surfaces: What each token is written as, in UTF-8, without marks for the beginning of a word; empty if nothing
-            is known, and None for one word that the vocabulary lacks.
+        surfaces: The spelling of each token in UTF-8, without markers for the start of a word; empty if unknown, and
+            None for a word that is not in the vocabulary.
 
     Returns:
         A span for each; an empty one for a token that is not found.
@@ -78,8 +78,8 @@ class _Stream:
 
     Attributes:
         content: The bytes.
-        characters: Which character each byte comes from.
-        word_ends: For each byte, where its word ends.
+        characters: The index of the character of each byte.
+        word_ends: For each byte, the end of its word.
     """
 
     content: bytes
@@ -137,7 +137,7 @@ def _to_characters(stream: _Stream, start: int, end: int) -> Span | None:
 
 
 def _fill(text: str, spans: Sequence[Span | None], surfaces: Sequence[bytes | None]) -> list[Span]:
-    """A token whose writing is unknown covers what lies between its neighbours."""
+    """A token with an unknown spelling covers the text between its neighbours."""
     filled: list[Span] = []
     end = 0
     for index, span in enumerate(spans):

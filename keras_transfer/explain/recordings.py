@@ -1,4 +1,4 @@
-"""When in a recording, and at which frequencies, the evidence for an output is."""
+"""Heat maps of the evidence for outputs in recordings, over time and frequency."""
 
 import io
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from keras_transfer.explain.thumbnails import blend, encode_jpeg
 
 _NO_MAP = "No heat map: no stage of the network has a map over time."
 _WIDTH, _HEIGHT = 320, 96
-# Of a spectrogram: frequencies that are drawn, and how far below the loudest place is black.
+# Of a spectrogram: the number of frequencies, and the range below the maximum, at which it is black.
 _LOWEST_HERTZ, _DECIBELS = 50.0, 80.0
 _WINDOW_SECONDS = 0.032
 _MOST_SECONDS = 10
@@ -39,11 +39,11 @@ def explain_recordings(
     *,
     signed: bool,
 ) -> list[Explained]:
-    """Compute heat maps by Grad-CAM, of the part of each recording that training sees without augmentation.
+    """Compute heat maps by Grad-CAM, for the part of each recording that is used in training without augmentation.
 
     Args:
         opened: The model; None if it could not be opened.
-        signed: Whether what speaks against an output is part of its map.
+        signed: Whether a map includes evidence against an output.
 
     Returns:
         One per recording.
@@ -68,7 +68,7 @@ def explain_recordings(
 
 
 def _read(reader: Reader, recordings: Examples, row: int) -> Explained:
-    """One recording, without maps; training has decoded its own, and others may be gone."""
+    """One recording, without maps; training has decoded its own, and other files may be missing."""
     split = Split("recordings", recordings.select([row]), np.zeros(1, np.int64), np.ones(1, np.float32))
     try:
         if not isinstance(recordings, Samples):
@@ -103,10 +103,10 @@ def show_recordings(recordings: Examples, sample_rate: int, *, most_seconds: flo
     """Return recordings for the page, without an explanation: a player and a spectrogram of each.
 
     Args:
-        most_seconds: Of each recording, from its start.
+        most_seconds: Maximum length of each recording, from its start.
 
     Returns:
-        One per recording, in order. One that is gone or damaged has a problem.
+        One per recording, in order. A missing or damaged one has a problem.
     """
     return [_show(recordings, row, sample_rate, most_seconds) for row in range(len(recordings))]
 
@@ -128,10 +128,10 @@ def _show(recordings: Any, row: int, sample_rate: int, most_seconds: float) -> S
 
 
 def find_lengths(recordings: Any) -> NDArray[np.float64]:
-    """Return how long recordings are, in seconds, ``float64[recordings]``; NaN for one that cannot be read.
+    """Return the durations of recordings, in seconds, ``float64[recordings]``; NaN for unreadable ones.
 
     Args:
-        recordings: Those that are decoded know it; of others, headers are read.
+        recordings: For decoded ones, the duration is known; for others, headers are read.
     """
     if isinstance(recordings, Samples):
         return recordings.lengths / recordings.sample_rate
@@ -148,14 +148,14 @@ def _find_length(recordings: Recordings, row: int) -> float:
 
 
 def make_spectrogram(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-    """Return how loud a recording is at each time and frequency, for people to look at.
+    """Return a spectrogram of a recording for people to look at.
 
     Args:
         samples: ``float32[samples]``.
 
     Returns:
         ``float32[320, 96]`` in 0..1: time, and frequency from 50 Hz to half the rate in equal steps of the mel scale
-        (O'Shaughnessy 1987). 1 is the loudest place, 0 is 80 dB below it or less.
+        (O'Shaughnessy 1987). 1 is the maximum, 0 is 80 dB below it or less.
     """
     window = int(_WINDOW_SECONDS * sample_rate)
     starts = np.linspace(0, max(len(samples) - window, 0), _WIDTH).astype(np.int64)
@@ -188,7 +188,7 @@ def draw_preview(samples: NDArray[np.float32], sample_rate: int) -> bytes:
 
 
 def encode_audio(samples: NDArray[np.float32], sample_rate: int) -> EncodedAudio:
-    """Encode a recording as MP3, which every browser plays.
+    """Encode a recording as MP3, which every browser supports.
 
     Args:
         samples: ``float32[samples]`` in -1..1.

@@ -1,4 +1,4 @@
-"""What explaining an example returns, for programs and for the page."""
+"""Records of explanations, for programs and for the page."""
 
 from dataclasses import dataclass, field
 
@@ -8,18 +8,18 @@ from keras_transfer.networks.types import FloatArray
 
 @dataclass(frozen=True)
 class Explanation:
-    """What in an example speaks for an output.
+    """The evidence in an example for an output.
 
     Attributes:
         input: The file, or the text's name.
-        outputs: The classes, labels or numbers that are explained. Of a text, a second one is what the first is
-            compared with.
-        heat_maps: Of an image, ``float32[height, width]`` for each output, scaled so that the largest size is 1: above
-            0 where the image speaks for the output. Of classes and labels, what speaks against it is 0. Of a recording,
+        outputs: The classes, labels or numbers that are explained. For a text, the first is compared with the second.
+        heat_maps: For an image, ``float32[height, width]`` for each output, scaled so that the largest absolute value
+            is 1: above 0 is evidence for the output. For classes and labels, evidence against it is 0. For a recording,
             ``float32[time, frequency]``, the lowest frequency first.
-        pieces: Of a text: the whole text in pieces, each with its attribution, in units of logits or standardized
-            numbers. Above 0 speaks for the first output; below 0 speaks against it, for the second one if there is one.
-        note: Why there is nothing, or what was left out.
+        pieces: For a text: the whole text in pieces, each with its attribution, in units of logits or standardized
+            numbers. Above 0 is evidence for the first output; below 0 is evidence against it, or for the second one if
+            there is one.
+        note: Why there is no explanation, or what was left out.
     """
 
     input: str
@@ -34,9 +34,10 @@ class Explained:
     """An example as the network sees it, and its heat maps.
 
     Attributes:
-        seen: Pixels, ``float32[size, size, channels]`` in 0..255, or samples, ``float32[samples]`` in -1..1; None if it
-            cannot be read.
-        maps: ``float32[outputs, ...]`` over what is seen, the largest size of each being 1; None if there are none.
+        seen: Pixels, ``float32[size, size, channels]`` in 0..255, or samples, ``float32[samples]`` in -1..1; None if
+            unreadable.
+        maps: ``float32[outputs, ...]`` on the grid of ``seen``, with a largest absolute value of 1 each; None if there
+            are none.
         problem: Why there are none.
     """
 
@@ -45,13 +46,13 @@ class Explained:
     problem: str = ""
 
     def to_explanation(self, name: str, outputs: tuple[str, ...]) -> Explanation:
-        """Return it for programs."""
+        """Return the explanation for programs."""
         return Explanation(name, outputs, heat_maps=() if self.maps is None else tuple(self.maps), note=self.problem)
 
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """A small image as a page holds it.
+    """A small image in a page.
 
     Attributes:
         content: The bytes of a file.
@@ -66,12 +67,12 @@ class EncodedImage:
 
 @dataclass(frozen=True)
 class EncodedAudio:
-    """A recording as a page plays it.
+    """A recording in a page.
 
     Attributes:
         content: The bytes of a file.
         media_type: Of the file, as ``audio/mpeg``.
-        seconds: How long it is.
+        seconds: Its duration.
     """
 
     content: bytes = field(repr=False)
@@ -81,7 +82,7 @@ class EncodedAudio:
 
 @dataclass(frozen=True)
 class Shown:
-    """An example as a page shows it.
+    """An example in a page.
 
     Attributes:
         name: The file, or the text's name.
@@ -91,7 +92,7 @@ class Shown:
         overlays: For each output, the thumbnail under its heat map.
         pieces: Of a text, as :class:`Explanation` has them.
         note: Why there is no explanation, or what it leaves out.
-        problem: Why the example cannot be shown: it is gone, or is damaged.
+        problem: Why the example cannot be shown: it is missing, or is damaged.
     """
 
     name: str

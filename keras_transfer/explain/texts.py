@@ -1,4 +1,4 @@
-"""Which words of a text speak for an output."""
+"""Attribute outputs to the words of texts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from keras_transfer.explain.opened import OpenedModel
 from keras_transfer.explain.pieces import Piece, divide_text
 from keras_transfer.explain.records import Explanation
 
-# Tokens of a batch, padding included.
+# Number of tokens in a batch, including padding.
 _BATCH = 512
 _BETWEEN = "\n"
 _TOO_LONG = "Not explained: the texts before it are as long as an explanation of all may take."
@@ -35,13 +35,12 @@ def explain_texts(
     """Attribute outputs to the words of texts, by integrated gradients.
 
     Args:
-        outputs: For each text the output that is explained, alone or against a second one.
+        outputs: For each text the output that is explained, alone or compared with a second one.
         points: How exact attributions are; see :class:`IntegratedGradients`.
-        most_tokens: Of all texts together: those behind get no attributions.
+        most_tokens: Maximum number of tokens of all texts together: later ones have no attributions.
 
     Returns:
-        One per text. Attributions are differences of raw outputs: of a second one subtracted from the first, if there
-        are two.
+        One per text. Attributions are differences of raw outputs: the first output minus the second, if there are two.
     """
     split = _prepare(reader, texts)
     tokens = split.examples
@@ -75,7 +74,7 @@ def make_weights(outputs: Sequence[Sequence[int]], count: int) -> NDArray[np.flo
 
 
 def _prepare(reader: TextReader, texts: Texts | Tokens) -> Any:
-    # A run that has just ended holds tokens; those of training rows may be cut to fewer.
+    # A run that has just ended has tokens in memory; those of training rows may be truncated further.
     plain = texts.texts if isinstance(texts, Tokens) else texts
     n = len(plain)
     return reader.prepare(Split("inputs", plain, np.zeros(n, np.int64), np.ones(n, np.float32)))

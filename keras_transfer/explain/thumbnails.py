@@ -13,7 +13,7 @@ SIDE = 160
 
 _QUALITY = 80
 _MOST_COLOUR = 0.6
-# What speaks against an output, for numbers: blue and orange can be told apart by the colour-blind, too.
+# Evidence against an output, for numbers: blue and orange can also be distinguished by colour-blind people.
 _AGAINST = np.array([33.0, 102.0, 172.0])
 
 
@@ -21,8 +21,8 @@ def draw_thumbnail(pixels: NDArray[np.float32]) -> EncodedImage:
     """Draw an image.
 
     Args:
-        pixels: ``float32[height, width, channels]`` in 0..255. Of other than one or three channels, the first three are
-            shown, or the first one.
+        pixels: ``float32[height, width, channels]`` in 0..255. If there are not one or three channels, the first three
+            are shown, or the first one.
     """
     return encode_jpeg(_scale(_to_rgb(pixels)), quality=_QUALITY)
 
@@ -45,7 +45,7 @@ def blend(
     Args:
         grey: ``[height, width, 1]`` in 0..255.
         heat: ``float32[height, width]`` in -1..1.
-        against: The colour of what is below 0.
+        against: The colour of values below 0.
         most: The largest share of a colour.
 
     Returns:

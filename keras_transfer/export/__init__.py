@@ -1,4 +1,4 @@
-"""Exporters write models for serving; a fresh process checks that an artifact predicts what the model predicts."""
+"""Exporters write models for serving; a fresh process verifies that an artifact's predictions match the model's."""
 
 from keras_transfer.export.base import EXPORTERS, Exporter, Served, find_exporter, make_exporters
 from keras_transfer.export.description import Description

@@ -1,8 +1,8 @@
 """Exporters: what a format adds to what all formats share.
 
 An exporter writes a model in its format. :func:`~keras_transfer.export.writing.export_run` does the rest: the process
-on another backend if the format needs one, the proof in a fresh process on raw held-out examples, and the folder that
-is there whole or not at all.
+on another backend if the format needs one, verification in a fresh process on raw held-out examples, and writing the
+folder atomically.
 """
 
 from abc import ABC, abstractmethod
@@ -24,19 +24,19 @@ from keras_transfer.heads import TargetHead
 from keras_transfer.networks.keras_file import write_keras_file
 from keras_transfer.registry import Registry
 
-# The end of messages on a proof that failed.
+# The end of messages when verification failed.
 NOTHING_EXPORTED = "Nothing was exported. Try another format, or report this with the environment.json of the run."
 
 
 @dataclass(frozen=True)
 class Served:
-    """What is exported.
+    """The model that is exported, with its inputs and outputs.
 
     Attributes:
         model: From inputs to predictions.
-        head: What the predictions mean: names, thresholds, what a client receives.
-        reader: From what a client sends to inputs.
-        run: The run folder, from which a process on another backend makes the same.
+        head: Defines the meaning of predictions: names, thresholds, outputs for clients.
+        reader: From a client's inputs to the model's inputs.
+        run: The run folder, from which a process on another backend restores the same objects.
         config: The recipe.
         record: The content of data.json.
         calibration: A folder of training examples, for an exporter that calibrates; else None.
@@ -53,7 +53,7 @@ class Served:
     quantize: str | None = None
 
     def describe(self) -> Description:
-        """Return everything that a client, and ``evaluate`` on the artifact, must know beside the network."""
+        """Return everything that a client, and ``evaluate`` on the artifact, need to know apart from the network."""
         return replace(describe(self.config, self.record, self.head, self.reader), quantize=self.quantize)
 
     def calibration_batches(self) -> Iterator[dict[str, NDArray[Any]]]:
@@ -109,60 +109,61 @@ class Exporter(Configurable, ABC):
 
     @property
     def quantize(self) -> str | None:
-        """How an artifact stores numbers, such as ``int8``: the setting ``quantize``; None if as the model has them.
+        """The number format of an artifact, such as ``int8``: the setting ``quantize``; None for that of the model.
 
-        A quantized artifact is proved by the metric on labelled rows, which may fall by the setting ``max_drop``.
+        A quantized artifact is checked with the metric on labelled rows, which may drop by up to the setting
+        ``max_drop``.
         """
         quantize: str | None = getattr(self.settings, "quantize", None)
         return quantize
 
     def check(self, reader: Reader) -> None:
-        """Refuse what the settings cannot do for a kind of input, before anything is trained or written.
+        """Refuse settings that do not support a kind of input, before anything is trained or written.
 
         Args:
-            reader: From what a client has to inputs.
+            reader: From a client's inputs to the model's inputs.
 
         Raises:
-            ConfigError: With what works instead.
+            ConfigError: With an alternative.
         """
 
     def calibrates(self, reader: Reader) -> bool:
-        """Return whether :meth:`write` reads training examples, to find out how large numbers become.
+        """Return whether :meth:`write` reads training examples to calibrate the ranges of values.
 
         Args:
-            reader: From what a client has to inputs.
+            reader: From a client's inputs to the model's inputs.
         """
         return False
 
     extra: ClassVar[str | None] = None
     """The extra of keras-transfer that installs the format's runtime; None if the package itself needs it."""
 
-    # An artifact that is read back: by evaluate and predict on the file.
+    # Reading an artifact back, for evaluate and predict on the file.
 
     @classmethod
     def recognizes(cls, path: Path) -> bool:
         """Return whether a file or folder looks like an artifact of this format; by default, none does.
 
         Args:
-            path: What a user named: an artifact's folder, or a file in it. It may be missing.
+            path: The path that a user named: an artifact's folder, or a file in it. It may not exist.
         """
         return False
 
     @classmethod
     def read_description(cls, path: Path) -> Description:
-        """Read what an artifact says of itself, without loading the network.
+        """Read an artifact's description, without loading the network.
 
         Args:
-            path: What :meth:`recognizes` recognizes.
+            path: A path that :meth:`recognizes` recognizes.
 
         Raises:
-            ExportError: There is no description in it, or a damaged one.
+            ExportError: There is no description, or it is damaged.
         """
         raise missing(str(path))
 
     @classmethod
     def record_proof(cls, artifact: Path, facts: Mapping[str, Any]) -> None:
-        """Write into an artifact's description what the proof of a quantized one found; by default nowhere.
+        """Write the result of checking a quantized artifact into its description; by default nowhere.
 
         Args:
             artifact: The folder that :meth:`write` has written.
@@ -171,12 +172,12 @@ class Exporter(Configurable, ABC):
 
     @classmethod
     def find_artifact(cls, path: Path) -> Path:
-        """Return what the probe loads of a file or folder that :meth:`recognizes` recognizes; by default itself."""
+        """Return the path that the probe loads, for a path that :meth:`recognizes` recognizes; by default the same."""
         return path
 
     @classmethod
     def find_reader_files(cls, path: Path) -> Path:
-        """Return the folder with what the reader saves, such as a tokenizer; by default the artifact's own folder."""
+        """Return the folder with the files of the reader, such as a tokenizer; by default the artifact's own folder."""
         return path if path.is_dir() else path.parent
 
     @classmethod
@@ -185,19 +186,19 @@ class Exporter(Configurable, ABC):
 
     @abstractmethod
     def write(self, served: Served, artifact: Path) -> None:
-        """Write an artifact. What is written is not public before it has been verified.
+        """Write an artifact. It is not published before it has been verified.
 
-        The outputs hold the predictions under ``served.head.predictions_output``, ``float32[batch, outputs]``; outputs
-        that are not floats, such as labels, must be those of ``served.head.serving_outputs``. The class names are
-        inside. With the endpoint ``raw``, the outputs are those of ``served.head.masked_outputs``: ``ok: bool[batch]``
-        is false for inputs that cannot be read, which do no harm to the others.
+        The outputs include the predictions under ``served.head.predictions_output``, ``float32[batch, outputs]``;
+        outputs that are not floats, such as labels, must be those of ``served.head.serving_outputs``. The artifact
+        contains the class names. With the endpoint ``raw``, the outputs are those of ``served.head.masked_outputs``:
+        ``ok: bool[batch]`` is false for unreadable inputs, which do not affect the others.
 
         Args:
             served: The model, with what its inputs and outputs mean.
             artifact: An empty folder to write into.
 
         Raises:
-            ExportError: The format cannot hold this model.
+            ExportError: The format does not support this model.
         """
 
 

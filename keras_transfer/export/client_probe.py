@@ -1,4 +1,4 @@
-"""The probe of ``serve.py``: imports what that imports."""
+"""The probe of ``serve.py``: imports the same packages."""
 
 import runpy
 import sys
@@ -10,11 +10,11 @@ Batch = dict[str, Any]
 
 
 def load(artifact: str, inputs: list[str]) -> tuple[Callable[[Batch], Batch], list[str]]:
-    """Return the program's function for inputs by name, and the names that it answers with.
+    """Return the program's function for inputs by name, and the names that it returns.
 
     Args:
         artifact: The folder of ``serve.py``.
-        inputs: The names of what a client has: ``image_bytes``, or one or two texts.
+        inputs: The names of a client's inputs: ``image_bytes``, or one or two texts.
     """
     sys.dont_write_bytecode = True  # the folder is published as it is
     sys.path.insert(0, artifact)

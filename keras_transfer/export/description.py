@@ -1,7 +1,7 @@
 """The description of an exported model: everything about it that is not the network, as JSON.
 
-It travels inside each artifact, so that a client in any language knows what to send and what answers mean, and so that
-``evaluate`` and ``predict`` work on the file alone. docs/serving.md lists its keys.
+It is part of each artifact, so that a client in any language knows what to send and how to interpret the results, and
+so that ``evaluate`` and ``predict`` only need the file. docs/serving.md lists its keys.
 """
 
 import json
@@ -34,7 +34,7 @@ MOST_BYTES = 32_000_000
 """Of a description: names and thresholds of more than a hundred thousand classes."""
 
 _MOST_VALUES = 2**28
-# What data.json has of rows: no client needs it, and it may be confidential.
+# Entries of data.json on rows: no client needs them, and they may be confidential.
 _ROWS = ("splits", "notes", "corrections", "earlier", "earlier_rows", "skipped", "repeated")
 
 
@@ -85,7 +85,7 @@ class TensorDescription:
 
 @dataclass(frozen=True)
 class Description:
-    """Everything about an exported model that is not the network. No path, no row and no hash of the data is in it.
+    """Everything about an exported model except the network. It contains no path, no row and no hash of the data.
 
     Attributes:
         task: The name of the recipe's task.
@@ -93,12 +93,12 @@ class Description:
         inputs: Of the endpoint that takes tensors.
         outputs: The numeric ones of that endpoint.
         predictions_output: Which of these are the predictions themselves.
-        preprocessing: From what a client has to ``inputs``, as :attr:`Reader.preprocessing` describes it.
-        head: What was learned beside the weights, as in head.json: thresholds, temperature, coverage.
-        recipe: What decides of the recipe.
+        preprocessing: From a client's inputs to ``inputs``, as :attr:`Reader.preprocessing` describes it.
+        head: Values that were learned in addition to the weights, as in head.json: thresholds, temperature, coverage.
+        recipe: The keys of the recipe on which predictions depend.
         record: The entries of data.json that are not about rows.
-        quantize: How the artifact stores numbers, such as ``int8``; None if as the model has them.
-        proof: What the proof of a quantized artifact found: the metric before and after, and its drop.
+        quantize: The number format, such as ``int8``; None for that of the model.
+        proof: The result of checking a quantized artifact: the metric before and after, and its drop.
         version: The version of this package that wrote it.
     """
 
@@ -116,7 +116,7 @@ class Description:
     version: str = __version__
 
     def to_json(self) -> str:
-        """Return it as a JSON object in one line of ASCII."""
+        """Return the description as a JSON object in one line of ASCII."""
         tensors = {
             key: [{"name": one.name, "dtype": one.dtype, "shape": list(one.shape)} for one in getattr(self, key)]
             for key in ("inputs", "outputs")
@@ -139,14 +139,14 @@ class Description:
 
     @classmethod
     def from_json(cls, content: str | bytes, where: str) -> Self:
-        """Read what :meth:`to_json` gave, or what a stranger put in its place.
+        """Read the output of :meth:`to_json`, which may have been tampered with.
 
         Args:
             content: The JSON.
             where: The artifact, for messages.
 
         Raises:
-            ExportError: It is not a description, or one of a later version.
+            ExportError: It is not a description, or is of a later version.
         """
         if len(content) > MOST_BYTES:
             raise damaged(where, f"it has {len(content):,} bytes, and at most {MOST_BYTES:,} are read")
@@ -175,7 +175,7 @@ class Description:
             predictions_output=values["predictions_output"],
             preprocessing=values["preprocessing"],
             head=values["head"],
-            # A stranger may have added what leads to files of this machine.
+            # The file may be untrusted, and contain paths to files of this machine.
             recipe=without_places(values["recipe"]),
             record=_without_rows(values["record"]),
             quantize=values.get("quantize"),
@@ -211,15 +211,15 @@ def _serving_outputs(head: TargetHead) -> Mapping[str, Any]:
 
 
 def describe_inputs(reader: Reader) -> tuple[TensorDescription, ...]:
-    """Describe what the endpoint for tensors takes."""
+    """Describe the inputs of the endpoint for tensors."""
     return tuple(_describe_tensor(spec.name, spec) for spec in reader.tensor_inputs)
 
 
 def read_description_file(file: Path, where: str) -> Description:
-    """Read a description that lies in a file of its own.
+    """Read a description from a separate file.
 
     Raises:
-        ExportError: It is missing, damaged, or of a later version.
+        ExportError: The file is missing, damaged, or of a later version.
     """
     try:
         if file.stat().st_size > MOST_BYTES:

@@ -1,4 +1,4 @@
-"""LiteRT, once TensorFlow Lite: the network with its class names in one file, for phones and small devices."""
+"""LiteRT, formerly TensorFlow Lite: the network with its class names in one file, for phones and small devices."""
 
 import contextlib
 import os
@@ -42,7 +42,7 @@ def convert_to_litert(graph: TensorGraph) -> bytes:
 
 
 def convert(converter: Any, graph: TensorGraph) -> bytes:
-    """Do the same by a converter that has been set up.
+    """Do the same with a given converter.
 
     Raises:
         ExportError: LiteRT lacks an operation.
@@ -61,7 +61,7 @@ def convert(converter: Any, graph: TensorGraph) -> bytes:
 
 @contextlib.contextmanager
 def _without_messages() -> Iterator[None]:
-    """The converter writes pages to standard error, from C++: what matters of it is in its exception."""
+    """Suppress the converter's output to standard error from C++: the relevant part is in its exception."""
     before = os.dup(2)
     with open(os.devnull, "wb") as nothing:
         os.dup2(nothing.fileno(), 2)
@@ -79,15 +79,15 @@ def make_converter(graph: TensorGraph) -> Any:
 
 
 def quantize_litert(served: Served, quantize: Quantize) -> tuple[bytes, TensorGraph]:
-    """Convert a model to a LiteRT model with numbers in fewer bits; inputs and outputs stay float32.
+    """Convert a model to a LiteRT model with quantized numbers; inputs and outputs stay float32.
 
     - ``float16``: the weights; LiteRT computes in float32, and phones' GPUs in float16.
-    - ``int8`` of a network that takes pixels: weights and what is between layers. The head stays as it is: it takes
-      no time, and probabilities in 256 steps could not be ranked.
-    - ``int8`` of another one: the weights. LiteRT computes what is between layers in int8 for each batch anew.
+    - ``int8`` for a network that takes pixels: weights and activations. The head is not quantized: it is fast, and
+      probabilities in 256 steps could not be ranked.
+    - ``int8`` for other networks: the weights. LiteRT quantizes activations dynamically for each batch.
 
     Args:
-        served: The model; for int8 and pixels with examples to calibrate on.
+        served: The model; for int8 and pixels with examples for calibration.
 
     Returns:
         The content of a ``.tflite`` file, and the graph that was converted.
@@ -118,14 +118,14 @@ def _convert_calibrated(graph: TensorGraph, served: Served, converter: Any) -> b
         return convert(converter, graph)
     options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=head)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of an interpreter of its own, which is older than LiteRT's
+        warnings.simplefilter("ignore")  # about its own interpreter, which is older than LiteRT's
         debugger = tf.lite.experimental.QuantizationDebugger(converter=converter, debug_options=options)
         content: bytes = debugger.get_nondebug_quantized_model()
     return content
 
 
 def _names_after(content: bytes, output: str) -> list[str]:
-    """The names of operations behind an output of a float model, as the converter calls them."""
+    """The names of operations after an output of a float model, as in the converter."""
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(content, 0)
@@ -145,11 +145,11 @@ SIGNATURE = "serving_default"
 class LiteRTExporter(SingleFileExporter):
     """``model.tflite``, from the reader's ``tensor_inputs`` to numbers.
 
-    The signature ``serving_default`` has inputs and outputs of the names that those of a SavedModel have; the first
-    dimension of each is open. Of outputs that are strings, a class has its place among the names in
-    ``label_index: int32[batch]``; ``features`` is what the head reads. The file is also a zip archive, as files with
-    TensorFlow Lite's metadata are, with the :class:`Description` in
-    ``keras_transfer.json``. For texts, the tokenizer lies beside it as the run folder has it.
+    The signature ``serving_default`` has inputs and outputs with the same names as those of a SavedModel; the first
+    dimension of each is dynamic. Instead of strings, ``label_index: int32[batch]`` has the index of a class among the
+    names; ``features`` are the inputs of the head. The file is also a zip archive, like files with TensorFlow Lite's
+    metadata, with the :class:`Description` in ``keras_transfer.json``. For texts, the tokenizer of the run folder is
+    next to it.
 
     Args:
         settings: See :class:`QuantizeSettings`.
@@ -174,7 +174,7 @@ class LiteRTExporter(SingleFileExporter):
         require_packages(self.title, "litert", "ai_edge_litert")
 
     def calibrates(self, reader: Reader) -> bool:
-        """Whether int8 depends on ranges that examples have: those of pixels do."""
+        """Whether int8 depends on ranges of examples: for pixels, it does."""
         return self.settings.quantize == "int8" and takes_pixels(reader)
 
     def write(self, served: Served, artifact: Path) -> None:
@@ -190,7 +190,7 @@ class LiteRTExporter(SingleFileExporter):
 
     @classmethod
     def write_metadata(cls, file: Path, content: str) -> None:
-        """Write a zip archive behind the network."""
+        """Append a zip archive to the network."""
         if zipfile.is_zipfile(file):
             with zipfile.ZipFile(file) as archive:
                 end = min(entry.header_offset for entry in archive.infolist())

@@ -13,7 +13,7 @@ Batch = dict[str, Any]
 
 
 def load(artifact: str, inputs: list[str]) -> tuple[Callable[[Batch], Batch], list[str]]:
-    """Return the model, and the names that the file holds.
+    """Return the model, and the names in the file.
 
     Args:
         artifact: The file, or the folder of ``model.tflite``.

@@ -1,4 +1,4 @@
-"""An artifact run in this process, by the same probe that proves it in a fresh one."""
+"""Run an artifact in this process, with the same probe that verifies it in a fresh one."""
 
 import runpy
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ def load_artifact(exporter: type[Exporter], path: Path, inputs: Sequence[str]) -
     """Load an artifact with its format's runtime.
 
     Returns:
-        A function from a batch by input name to outputs by name, and the names that the artifact holds.
+        A function from a batch by input name to outputs by name, and the names in the artifact.
 
     Raises:
         ExportError: The runtime is not installed, or cannot load the artifact.
@@ -42,6 +42,6 @@ def not_installed(exporter: type[Exporter], path: Path, error: ModuleNotFoundErr
 
 
 def shorten_error(error: Exception) -> str:
-    """Return what a runtime says of a problem, in one line."""
+    """Return the message of a runtime's error in one line."""
     text = " ".join(str(error).split()) or "no message"
     return f"{type(error).__name__}: {text[:300]}".removesuffix(".")

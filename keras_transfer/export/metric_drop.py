@@ -1,6 +1,6 @@
-"""The proof of a quantized artifact: what it loses of the run's metric.
+"""Check of a quantized artifact: by how much the run's metric drops.
 
-It cannot predict what the model predicts, up to rounding. So the metric is taken on labelled rows that the model was
+Its predictions cannot match the model's up to rounding. So the metric is computed on labelled rows that the model was
 not trained on, before and after, with an interval of the difference on the same rows.
 """
 
@@ -34,11 +34,11 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """What quantizing takes beside the model.
+    """The data that quantization needs in addition to the model.
 
     Attributes:
-        proof: Examples that the model was not trained on, by which the artifact is proved.
-        calibration: Examples by which the converter finds out how large numbers become; None if it needs none.
+        proof: Examples that the model was not trained on, for checking the artifact.
+        calibration: Examples with which the converter determines ranges; None if it needs none.
     """
 
     proof: Split
@@ -59,20 +59,21 @@ class _Facts(Record):
 
 @dataclass(frozen=True)
 class MetricDrop:
-    """The result of the proof of a quantized artifact: what it lost on labelled rows.
+    """The result of checking a quantized artifact: the drop of the metric on labelled rows.
 
     Attributes:
-        quantize: How numbers are stored, such as ``int8``.
+        quantize: The number format, such as ``int8``.
         figure: The metric that models are compared by.
         split: The rows' split, or the source that was given.
         examples: How many rows there were.
         before: The metric of the model.
         after: The metric of the artifact, for the same rows.
-        drop: What was lost: of accuracy and mean average precision their difference, of numbers the growth of the mean
-            absolute error in standard deviations of the training rows. Less than 0 if the artifact is better.
+        drop: By how much it dropped: for accuracy and mean average precision, the difference; for numbers, the increase
+            of the mean absolute error in standard deviations of the training rows. Less than 0 if the artifact is
+            better.
         interval: 95 % interval of ``drop``: percentiles of a paired bootstrap over the rows.
         max_drop: The largest drop that was allowed.
-        client: What was found of ``serve.py``; empty for a format that needs none.
+        client: The result of checking ``serve.py``; empty for a format that has none.
     """
 
     quantize: str
@@ -103,7 +104,7 @@ class MetricDrop:
         )
 
     def _in_units(self, value: float) -> float:
-        # Without a minus before zero.
+        # Avoid -0.
         return 100 * value + 0.0 if self.figure.in_hundredths else value + 0.0
 
     def to_json(self) -> JsonObject:
@@ -122,7 +123,7 @@ class MetricDrop:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self | None:
-        """Read back what :meth:`to_json` gave; None if it is something else."""
+        """Read back what :meth:`to_json` returned; None if it is something else."""
         if find_problem(_Facts, values) is not None or values["metric"] not in FIGURES:
             return None
         low, high = (math.nan if bound is None else float(bound) for bound in values["interval"])
@@ -136,17 +137,17 @@ class MetricDrop:
 
 
 def prove_quantized(exporter: Exporter, served: Served, artifact: Path, *, samples: Path, rows: Split) -> MetricDrop:
-    """Check in a fresh process that a quantized artifact loses no more of the run's metric than is allowed.
+    """Check in a fresh process that the metric of a quantized artifact drops by no more than is allowed.
 
     Args:
-        exporter: Of the format; its settings have ``quantize`` and ``max_drop``.
-        artifact: The folder that holds it; files for the check are written beside it.
-        samples: A folder of raw examples, as the reader writes them. What the artifact returns for them, beside its
-            predictions, has to follow from these.
+        exporter: The exporter; its settings include ``quantize`` and ``max_drop``.
+        artifact: The folder of the artifact; files for the check are written next to it.
+        samples: A folder of raw examples, as the reader writes them. The artifact's other outputs for them have to be
+            consistent with its predictions.
         rows: Labelled examples that the model was not trained on.
 
     Raises:
-        ExportError: The artifact cannot be run, contradicts itself, or loses more.
+        ExportError: The artifact cannot be run, is inconsistent, or its metric drops by more.
     """
     head = served.head
     before, after = _predict_rows(exporter, served, artifact, rows)
@@ -173,7 +174,7 @@ def measure_drop(exporter: Exporter, head: TargetHead, before: Floats, after: Fl
     """Compare predictions of a quantized artifact with those of the model.
 
     Args:
-        exporter: Its settings have ``quantize`` and ``max_drop``.
+        exporter: Its settings include ``quantize`` and ``max_drop``.
         before: ``float32[n, outputs]`` of the model.
     """
     targets = rows.targets
@@ -195,7 +196,7 @@ def measure_drop(exporter: Exporter, head: TargetHead, before: Floats, after: Fl
 
 
 def write_calibration(reader: Reader, rows: Split, folder: Path) -> None:
-    """Write examples as a converter reads them: as training saw them, without augmentation.
+    """Write examples for a converter: as in training, without augmentation.
 
     Args:
         :meth:`Served.calibration_batches`.
@@ -208,7 +209,7 @@ def write_calibration(reader: Reader, rows: Split, folder: Path) -> None:
 
 
 def _predict_rows(exporter: Exporter, served: Served, artifact: Path, rows: Split) -> tuple[Floats, Floats]:
-    """What the model and the artifact predict for rows, in their order."""
+    """The predictions of the model and of the artifact for rows, in their order."""
     reader, head = served.reader, served.head
     split = reader.prepare(rows)
     view = reader.predictor_view
@@ -225,7 +226,7 @@ def _predict_rows(exporter: Exporter, served: Served, artifact: Path, rows: Spli
 
 
 def _predict_in_parts(served: Served, batches: Batches, folder: Path) -> Iterator[Floats]:
-    """Write batches to a folder until there are many bytes in it, and return what the model predicts for them."""
+    """Write batches to a folder up to a size, and return the model's predictions for them."""
     predicted: list[Floats] = []
     size = 0
     for inputs in batches:

@@ -34,7 +34,7 @@ def convert_to_onnx(graph: TensorGraph, *, opset: int) -> Any:
     """
     import tf2onnx
 
-    # What it logs about operations that are missing is in the error.
+    # Its log messages about missing operations are in the error.
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
     with _reshapes_that_copy_sizes():
         model, _ = tf2onnx.convert.from_function(graph.function, input_signature=list(graph.inputs), opset=opset)
@@ -50,10 +50,10 @@ def convert_to_onnx(graph: TensorGraph, *, opset: int) -> Any:
 
 @contextlib.contextmanager
 def _reshapes_that_copy_sizes() -> Iterator[None]:
-    """Keep two reshapes if the second one copies a size of what the first one returns: ONNX writes that as 0.
+    """Keep both of two reshapes if the second one copies a size from the result of the first: ONNX writes that as 0.
 
-    tf2onnx 1.17 leaves the first one out, so that the second one copies a size of another tensor. It writes such pairs
-    for attention with one head.
+    tf2onnx 1.17 removes the first one, so that the second one copies a size of another tensor. It writes such pairs for
+    attention with one head.
     """
     from tf2onnx.optimizer import back_to_back_optimizer
 
@@ -76,7 +76,7 @@ def _reshapes_that_copy_sizes() -> Iterator[None]:
 
 
 def _unknown_operations(graph: Any) -> Iterator[str]:
-    """Operations that tf2onnx does not know stay in the graph as TensorFlow calls them."""
+    """Operations that tf2onnx does not support, which remain in the graph under TensorFlow's names."""
     import onnx
 
     for node in graph.node:
@@ -88,10 +88,10 @@ def _unknown_operations(graph: Any) -> Iterator[str]:
 
 
 def quantize_onnx(served: Served, quantize: Quantize, *, opset: int) -> tuple[Any, TensorGraph]:
-    """Convert a model to an ONNX model with numbers in fewer bits; inputs and outputs stay float32.
+    """Convert a model to an ONNX model with quantized numbers; inputs and outputs stay float32.
 
-    - ``float16``: weights and what is between layers.
-    - ``int8``: the weights of matrix products and embeddings; what is between layers for each batch anew.
+    - ``float16``: weights and activations.
+    - ``int8``: the weights of matrix products and embeddings; activations are quantized dynamically for each batch.
 
     Returns:
         An ``onnx.ModelProto``, and the graph that was converted.
@@ -112,11 +112,11 @@ def quantize_onnx(served: Served, quantize: Quantize, *, opset: int) -> tuple[An
 
 
 def _find_exact_nodes(model: Any, served: Served) -> list[str]:
-    """The names of nodes up to layers that need all digits: powers of a spectrum are beyond the range of float16."""
+    """The names of nodes up to layers that need full precision: powers of a spectrum exceed the range of float16."""
     exact = {layer.name for layer in served.model.layers if getattr(layer, "needs_float32", False)}
     found, read = [], set[str]()
     for node in reversed(model.graph.node):
-        # TensorFlow numbers the calls of a layer: log_mel, log_mel_1. Nodes that the converter put in have no path.
+        # TensorFlow numbers the calls of a layer: log_mel, log_mel_1. Nodes that the converter added have no path.
         parts = [re.sub(r"_\d+$", "", part) for part in node.name.split("/")]
         if exact.intersection(parts) or read.intersection(node.output):
             found.append(node.name)
@@ -125,7 +125,7 @@ def _find_exact_nodes(model: Any, served: Served) -> list[str]:
 
 
 def _join_casts(graph: Any) -> None:
-    """Hand float32 on from one exact node to the next: ONNX Runtime's converter rounds it to float16 in between."""
+    """Pass float32 from one exact node to the next: ONNX Runtime's converter rounds it to float16 in between."""
     from onnx import TensorProto
 
     casts = {node.output[0]: (node.input[0], node.attribute[0].i) for node in graph.node if node.op_type == "Cast"}
@@ -150,13 +150,13 @@ def _quantize_weights(model: Any) -> Any:
         folded = onnx.load(prepared)
         split_gemm(folded.graph)
         onnx.save(folded, prepared)
-        # Eight bits of weights overflow the 16-bit sums of processors without VNNI, without a word.
+        # 8-bit weights silently overflow the 16-bit sums of processors without VNNI.
         quantize_dynamic(prepared, quantized, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True)
         return onnx.load(quantized)
 
 
 def split_gemm(graph: Any) -> None:
-    """Turn each product of ONNX's kind ``Gemm`` into ``MatMul`` and ``Add``: only these are quantized."""
+    """Replace each ONNX ``Gemm`` by ``MatMul`` and ``Add``: only these are quantized."""
     from onnx import helper, numpy_helper
 
     weights = {tensor.name: tensor for tensor in graph.initializer}
@@ -188,7 +188,7 @@ MODEL = "model.onnx"
 
 
 class OnnxSettings(QuantizeSettings):
-    """What a recipe may set for this format."""
+    """The settings of this format in a recipe."""
 
     opset: int = Field(default=17, ge=13, le=18, description="the version of ONNX operators")
 
@@ -196,10 +196,10 @@ class OnnxSettings(QuantizeSettings):
 class OnnxExporter(SingleFileExporter):
     """``model.onnx``, from the reader's ``tensor_inputs`` to numbers.
 
-    Inputs and outputs have the names that those of a SavedModel have; the first dimension of each is open. Of outputs
-    that are strings, a class has its place among the names in ``label_index: int32[batch]``; ``features`` is what the
-    head reads. The file's metadata have ``names``, a JSON list, and the :class:`Description` under ``keras_transfer``.
-    For texts, the tokenizer lies beside it as the run folder has it.
+    Inputs and outputs have the same names as those of a SavedModel; the first dimension of each is dynamic. Instead of
+    strings, ``label_index: int32[batch]`` has the index of a class among the names; ``features`` are the inputs of the
+    head. The file's metadata have ``names``, a JSON list, and the :class:`Description` under ``keras_transfer``. For
+    texts, the tokenizer of the run folder is next to it.
 
     Args:
         settings: See :class:`OnnxSettings`.

@@ -1,8 +1,8 @@
-"""Run an exported model as a client would: in a fresh process that imports the format's runtime and nothing of ours.
+"""Run an exported model as a client would: in a fresh process that imports only the format's runtime.
 
 Usage: python probe.py JOB.json, a file that :func:`keras_transfer.export.writing.export_run` writes.
 
-The probe of a format is a file of its own with one function, ``load(artifact, inputs)``. It returns a function from a
+The probe of a format is a separate file with one function, ``load(artifact, inputs)``. It returns a function from a
 batch of inputs by name to outputs by name, and the names of the classes, labels or numbers, read from the artifact.
 """
 
@@ -20,7 +20,7 @@ _UNREADABLE = b"\xff"
 
 
 def main(file: str) -> None:
-    """Load an artifact, feed it every batch of a job, and write its answers to a JSON file.
+    """Load an artifact, run it on every batch of a job, and write its outputs to a JSON file.
 
     Args:
         file: JSON with ``probe``, the format's own file; ``artifact``; ``examples``, a folder; ``inputs``, their names;
@@ -43,7 +43,7 @@ def main(file: str) -> None:
 
 
 def _read_batches(folder: Path, inputs: list[str]) -> list[dict[str, Any]]:
-    """Arrays are batches as they are. Of raw examples, half are one batch, and the others a batch each."""
+    """Arrays are batches already. Of raw examples, half are one batch, and the others are batches of one."""
     files = sorted(folder.iterdir())
     if files[0].suffix == ".npz":
         return [dict(np.load(file, allow_pickle=False)) for file in files]
@@ -70,7 +70,7 @@ def _read(file: Path, inputs: list[str]) -> dict[str, Any]:
 
 
 def to_plain(values: Any) -> list[Any]:
-    """Return a tensor or an array as JSON can hold it: nested lists, with text for bytes."""
+    """Convert a tensor or an array to JSON types: nested lists, with text for bytes."""
 
     def decode(value: Any) -> Any:
         if isinstance(value, list):

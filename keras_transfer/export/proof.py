@@ -1,4 +1,4 @@
-"""The proof that all formats share: a fresh process loads the artifact and predicts what the model predicts."""
+"""The verification that all formats share: a fresh process loads the artifact and compares its predictions."""
 
 import json
 import subprocess
@@ -30,13 +30,13 @@ _TOLERANCES = {"float32": 1e-4, "float16": 5e-3, "bfloat16": 2e-2}
 
 @dataclass(frozen=True)
 class Parity:
-    """The result of the proof.
+    """The result of verification.
 
     Attributes:
         examples: How many examples were compared.
         largest_difference: The largest difference between a prediction of the export and one of the model.
-        client: What was found of ``serve.py``; empty for a format that needs none.
-        exact: Whether strings were compared, which are equal, and the difference is one of numbers beside them.
+        client: The result of checking ``serve.py``; empty for a format that has none.
+        exact: Whether strings were compared, which are equal; the difference is then that of the other outputs.
     """
 
     examples: int
@@ -57,10 +57,10 @@ class Parity:
 def prove(
     exporter: Exporter, served: Served, artifact: Path, *, samples: Path, expected: NDArray[np.float32]
 ) -> Parity:
-    """Check in a fresh process that an artifact predicts what the model predicts.
+    """Verify in a fresh process that an artifact's predictions match those of the model.
 
     Args:
-        artifact: The folder that holds it; files for the check are written beside it.
+        artifact: The folder of the artifact; files for the check are written next to it.
         expected: ``float32[n, outputs]``, the model's predictions for them, in the order of their names.
 
     Raises:
@@ -81,13 +81,13 @@ def run_on_samples(exporter: Exporter, reader: Reader, artifact: Path, samples: 
     """Run an artifact in a fresh process on raw examples, or on tensors of them.
 
     Args:
-        artifact: The folder that holds it; files for the check are written beside it.
+        artifact: The folder of the artifact; files for the check are written next to it.
 
     Returns:
         ``outputs`` by name, with a value per example; ``names``; with the endpoint ``raw`` also ``unreadable``.
 
     Raises:
-        ExportError: It does not load or run.
+        ExportError: The artifact cannot be loaded or run.
     """
     if exporter.endpoint == "raw":
         return run_probe(exporter, reader.raw_inputs, artifact, samples)
@@ -129,7 +129,7 @@ def run_probe(
 
 
 def _write_tensors(reader: Reader, samples: Path, folder: Path) -> None:
-    """Decode or tokenize the raw examples as a client would: half are one batch, and the others a batch each."""
+    """Decode or tokenize the raw examples as a client would: half are one batch, the others are batches of one."""
     folder.mkdir()
     examples = list(_read_raw(reader, samples))
     middle = (len(examples) + 1) // 2
@@ -186,7 +186,7 @@ def _read_raw(reader: Reader, samples: Path) -> Iterator[list[Any]]:
 def compare(
     exporter: Exporter, answers: dict[str, Any], expected: NDArray[np.float32], head: TargetHead, tolerance: float
 ) -> Parity:
-    """Compare all outputs of an artifact with those that follow from predictions.
+    """Compare all outputs of an artifact with those computed from predictions.
 
     Args:
         answers: As :func:`run_on_samples` returns them.
@@ -198,7 +198,7 @@ def compare(
     served = answers["outputs"]
     differences = np.abs(predictions_in(exporter, answers, head, expected.shape) - expected)
     allowed = head.allowance(tolerance)
-    # Names and decisions must be equal, unless they depend on less than the tolerance.
+    # Names and decisions must be equal, unless they change within the tolerance.
     is_raw = exporter.endpoint == "raw"
     own = (head.serving_outputs if is_raw else head.tensor_outputs)(tf.constant(expected)).items()
     decisions = {name: probe.to_plain(tensor) for name, tensor in own if not tensor.dtype.is_floating}
@@ -232,7 +232,7 @@ def compare(
 def compare_exactly(
     exporter: Exporter, answers: dict[str, Any], expected: NDArray[np.float32], head: TargetHead, tolerance: float
 ) -> Parity:
-    """Compare all outputs of an artifact: strings must be equal, numbers near.
+    """Compare all outputs of an artifact: strings must be equal, numbers close.
 
     Args:
         answers: As :func:`run_on_samples` returns them.
@@ -257,7 +257,7 @@ def compare_exactly(
             f"{served[name][row]!r:.80}. Expected: {texts[name][row]!r:.80}. {NOTHING_EXPORTED}"
         )
     largest = max((float(np.abs(np.array(served[name]) - rows).max()) for name, rows in numbers.items()), default=0.0)
-    # Of logarithms of probabilities, which are larger than these.
+    # The tolerance is for logarithms of probabilities, which are larger than these.
     if not largest <= 10 * tolerance:
         raise ExportError(
             f"The {exporter.title} differs from the model: {', '.join(numbers)} by up to {largest:.2g} (allowed: "
@@ -273,7 +273,7 @@ def compare_exactly(
 
 
 def _check_bounds(exporter: Exporter, name: str, served: Floats, bounds: Floats, allowed: Floats) -> None:
-    """Bounds of intervals are as near to ours as the numbers are, up to the last digit of a number of their size."""
+    """Check that bounds of intervals are as close as the numbers are, up to the rounding of numbers of their size."""
     if served.shape != bounds.shape or not (np.abs(served - bounds) <= allowed + np.spacing(np.abs(bounds))).all():
         raise ExportError(
             f"The {exporter.title} has other bounds of intervals than the model: {name} is {served.tolist()!s:.80}. "
@@ -284,7 +284,7 @@ def _check_bounds(exporter: Exporter, name: str, served: Floats, bounds: Floats,
 def _check_unreadable(
     exporter: Exporter, answers: dict[str, Any], expected: NDArray[np.float32], head: TargetHead, allowed: Floats
 ) -> None:
-    """An input that cannot be read is named by ``ok``, and does no harm to those before and behind it."""
+    """Check that ``ok`` marks an unreadable input, and that it does not affect the inputs before and after it."""
     samples, mixed = answers["outputs"].get(OK), answers["unreadable"]
     predicted = np.array(mixed.get(head.predictions_output), np.float32)
     read = [0, 2]
@@ -305,5 +305,5 @@ def _unreadable_message(exporter: Exporter, mixed: dict[str, Any]) -> str:
 
 
 def last_line(text: str) -> str:
-    """Return the last line of what a process wrote: the message of its error."""
+    """Return the last line of a process's output: the message of its error."""
     return (text.strip().splitlines() or ["no message"])[-1]

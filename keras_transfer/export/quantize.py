@@ -1,4 +1,4 @@
-"""What formats share that store numbers in fewer bits: their settings, and the model as a converter should see it."""
+"""What formats with quantization share: their settings, and the model as the converter needs it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ Quantize = Literal["int8", "float16"]
 
 
 class QuantizeSettings(Section):
-    """What a recipe may set for a format that can be quantized."""
+    """The settings in a recipe of a format that supports quantization."""
 
     quantize: Quantize | None = Field(
         default=None,
@@ -41,13 +41,13 @@ class QuantizeSettings(Section):
 
 
 def check_quantizable(kind: type[Exporter], given: Mapping[str, Any]) -> None:
-    """Refuse options that a format does not have, or that belong to another one.
+    """Refuse options that a format does not support, or that need another option.
 
     Args:
-        given: The values of ``--quantize`` and ``--max-drop``, without those that were left out.
+        given: The given values of ``--quantize`` and ``--max-drop``.
 
     Raises:
-        ConfigError: With what to do instead.
+        ConfigError: With an alternative.
     """
     if "max_drop" in given and "quantize" not in given:
         raise ConfigError(
@@ -64,7 +64,7 @@ def check_quantizable(kind: type[Exporter], given: Mapping[str, Any]) -> None:
 def takes_pixels(reader: Reader) -> bool:
     """Return whether a model takes images, whose ranges depend on examples.
 
-    Token ids have none. Samples have ranges, but the power of a spectrum spans more than 256 steps can hold.
+    Token ids have no ranges. Samples do, but the power of a spectrum spans more than 256 steps can represent.
     """
     return all(spec.dtype.is_floating and spec.shape.rank == 4 for spec in reader.tensor_inputs)
 
@@ -75,17 +75,17 @@ def takes_tokens(reader: Reader) -> bool:
 
 
 def simplify(served: Served) -> Served:
-    """Return what is exported with its temperature on raw outputs, as a quantizer should see it.
+    """Return the exported model with its temperature applied to raw outputs, as a quantizer needs it.
 
     The model divides the logarithm of probabilities by the temperature. These logarithms are raw outputs, up to a
-    constant that softmax cancels: of probabilities in 256 steps they would be poor ones.
+    constant that softmax cancels: computed from probabilities in 256 steps, they would be inaccurate.
     """
     model = _scale_raw(served.model)
     return served if model is None else replace(served, model=model)
 
 
 def _scale_raw(predictor: keras.Model) -> keras.Model | None:
-    """The same model without probabilities between raw outputs and temperature; None if it averages them."""
+    """The same model without probabilities between raw outputs and temperature; None if it averages probabilities."""
     raw: list[Any] = []
 
     def call(operation: Any, *arguments: Any, **options: Any) -> Any:
@@ -96,7 +96,7 @@ def _scale_raw(predictor: keras.Model) -> keras.Model | None:
             raw.append(outputs)
         return outputs
 
-    # Over windows or views: a temperature is for the mean, and not for each.
+    # Over windows or views: a temperature applies to the mean, not to each.
     if not isinstance(predictor, keras.Function) or any(isinstance(x, MeanOverWindows) for x in predictor.layers):
         return None
     same = keras.models.clone_model(

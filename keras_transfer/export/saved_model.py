@@ -24,7 +24,7 @@ _GRAPH = "saved_model.pb"
 
 
 class SavedModelExporter(Exporter):
-    """A SavedModel that takes what a client has.
+    """A SavedModel that takes a client's raw inputs.
 
     Signatures:
 
@@ -140,7 +140,7 @@ def write_saved_model(model: keras.Model, head: TargetHead, reader: Reader, arti
 
 
 def _side_by_side(outputs: Tensors) -> Tensor:
-    """Return ``float32[rows, outputs]``, as :func:`keras_transfer.heads.evaluation.predict` does of several outputs."""
+    """Concatenate outputs to ``float32[rows, outputs]``, as :func:`keras_transfer.heads.evaluation.predict` does."""
     columns = [x[:, None] if x.shape.rank == 1 else x for x in keras.tree.flatten(outputs)]
     if len(columns) == 1:
         return columns[0]
@@ -149,7 +149,7 @@ def _side_by_side(outputs: Tensors) -> Tensor:
 
 
 def _with_a_row(batch: Tensor, rows: Tensor) -> Tensor:
-    """A batch as it is, or a row of zeros in place of an empty one."""
+    """Return a batch unchanged, or a row of zeros instead of an empty one."""
     around = [[0, 1], *[[0, 0]] * (batch.shape.rank - 1)]
     filled = tf.cond(rows > 0, lambda: batch, lambda: tf.pad(batch, around))
     return tf.ensure_shape(filled, [None, *batch.shape[1:]])

@@ -1,4 +1,4 @@
-"""Predict with the model in this folder: python serve.py INPUT... It needs NumPy, and onnxruntime or ai-edge-litert."""
+"""Predict with the model in this folder: python serve.py INPUT... Needs NumPy, and onnxruntime or ai-edge-litert."""
 
 import contextlib
 import json

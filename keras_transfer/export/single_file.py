@@ -1,4 +1,4 @@
-"""What formats share whose artifact is one file, with a folder for what a reader saves around it."""
+"""What formats with a single file share, with a folder for the files of a reader."""
 
 import importlib.util
 import json
@@ -15,13 +15,13 @@ from keras_transfer.export.loading import not_installed, shorten_error
 
 
 class SingleFileExporter(Exporter):
-    """A format of one file, which a user may rename or move together with what lies beside it."""
+    """A format with a single file, which a user may rename or move together with the files next to it."""
 
     model_file: ClassVar[str]
     """Its name in an artifact's folder, such as ``model.onnx``."""
 
     def check(self, reader: Reader) -> None:
-        """Refuse networks that write sequences step by step: the files hold graphs without loops."""
+        """Refuse networks that decode sequences step by step: the files contain graphs without loops."""
         if reader.writes:
             raise ConfigError(
                 f"export.formats: the format {self.name} does not support networks that write transcripts, which they "
@@ -30,7 +30,7 @@ class SingleFileExporter(Exporter):
 
     @classmethod
     def recognizes(cls, path: Path) -> bool:
-        """Return whether it is a file of the format's suffix, or a folder that holds :attr:`model_file`."""
+        """Return whether the path is a file with the format's suffix, or a folder that contains :attr:`model_file`."""
         file = cls.find_artifact(path)
         return file.suffix.lower() == Path(cls.model_file).suffix and file.is_file()
 
@@ -62,7 +62,7 @@ class SingleFileExporter(Exporter):
     @classmethod
     @abstractmethod
     def write_metadata(cls, file: Path, content: str) -> None:
-        """Put the JSON of a description into a file, in place of the one that it may have."""
+        """Write the JSON of a description into a file, replacing an existing one."""
 
     @classmethod
     @abstractmethod
@@ -74,7 +74,7 @@ def require_packages(title: str, extra: str, *packages: str) -> None:
     """Check that a format's packages are installed, without importing them.
 
     Raises:
-        ExportError: Packages are missing; it names the extra.
+        ExportError: Packages are missing; the message names the extra.
     """
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:

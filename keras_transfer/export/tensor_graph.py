@@ -1,7 +1,7 @@
-"""The graph that formats without a decoder or tokenizer hold: from a reader's tensors to numbers.
+"""The graph of formats without a decoder or tokenizer: from a reader's tensors to numbers.
 
-It has no variables, no strings and, whatever precision the model was trained in, float32 arithmetic: what every
-runtime has. Outputs have the names that a SavedModel's have.
+It has no variables, no strings and, whatever the training precision was, float32 arithmetic, which every runtime
+supports. Outputs have the same names as those of a SavedModel.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ _Function = Callable[..., Any]
 
 @contextlib.contextmanager
 def plain_operations() -> Iterator[None]:
-    """Let Keras use other operations for a while, which are equal but for rounding in the seventh digit of 1."""
+    """Let Keras use alternative operations for a while, which are equal up to rounding in the seventh digit of 1."""
     with (
         replaced(tf.nn, "gelu", _gelu_by_erf),
         replaced(tf.nn, "silu", _silu_by_sigmoid),
@@ -90,7 +90,7 @@ class TensorGraph:
         return self.function.get_concrete_function()
 
     def refuse(self, title: str, kinds: Iterable[str]) -> ExportError:
-        """Return the error for operations that a format lacks, with a layer that uses each."""
+        """Return the error for operations that a format does not support, with a layer that uses each."""
         definition = self.concrete.graph.as_graph_def()
         nodes = [*definition.node, *(node for inner in definition.library.function for node in inner.node_def)]
         found = {kind: next((node.name for node in nodes if node.op == kind), "") for kind in sorted(set(kinds))}
@@ -104,7 +104,7 @@ class TensorGraph:
 def trace_tensors(served: Served) -> TensorGraph:
     """Trace a model from the reader's ``tensor_inputs`` to the numeric outputs of its head.
 
-    There is one more output, :data:`FEATURES`, if the model has a place from which its head reads.
+    There is another output, :data:`FEATURES`, if the model exposes the features that its head reads.
 
     Args:
         served: The model, with what its inputs and outputs mean; Keras runs on TensorFlow.
@@ -132,7 +132,7 @@ def trace_tensors(served: Served) -> TensorGraph:
 
 @contextlib.contextmanager
 def _in_float32(model: keras.Model) -> Iterator[None]:
-    """Let all layers compute in float32, which is also what their variables are in mixed precision."""
+    """Let all layers compute in float32, which is also the dtype of their variables in mixed precision."""
     before = [(layer, layer.dtype_policy) for layer in parts(model) if layer.compute_dtype != "float32"]
     try:
         for layer, _ in before:
@@ -144,6 +144,6 @@ def _in_float32(model: keras.Model) -> Iterator[None]:
 
 
 def _layer_of(node: str) -> str:
-    """The path of a node is that of its layer, and the operation's own name."""
+    """Return the layer of a node, whose path is that of the layer and the name of the operation."""
     path = node.split("/")[:-1]
     return f"layer {'/'.join(path)}" if path else f"node {node}"

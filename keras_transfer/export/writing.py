@@ -1,4 +1,4 @@
-"""Exports: an artifact is written, proved, and moved to a folder that is there whole or not at all."""
+"""Exports: an artifact is written, verified, and moved to its folder atomically."""
 
 import errno
 import os
@@ -21,15 +21,15 @@ from keras_transfer.storage.atomic import UNFINISHED, sync_tree
 
 _PROGRAM = Path(__file__).with_name("serve.py")
 _PROBE = Path(__file__).with_name("client_probe.py")
-# The program's pixels differ from the reader's by a thousandth of a level, which may be one step of a quantized model.
+# The program's pixels differ from the reader's by a thousandth of a level, which may be one quantization step.
 _QUANTIZED_TOLERANCE = 0.05
 
 
 def write_client(served: Served, artifact: Path) -> str:
-    """Write ``serve.py`` and what it reads.
+    """Write ``serve.py`` and the files that it reads.
 
     Returns:
-        Empty; or why it takes tensors, and not what a client has.
+        An empty string; or why it takes tensors instead of a client's raw inputs.
     """
     shutil.copyfile(_PROGRAM, artifact / "serve.py")
     return served.reader.write_client(artifact) or ""
@@ -38,10 +38,10 @@ def write_client(served: Served, artifact: Path) -> str:
 def prove_client(
     exporter: Exporter, served: Served, artifact: Path, *, samples: Path, expected: NDArray[np.float32]
 ) -> None:
-    """Check in a fresh process that ``serve.py`` answers as the model does.
+    """Verify in a fresh process that the outputs of ``serve.py`` match those of the model.
 
     Args:
-        artifact: The folder that holds it; files for the check are written beside it.
+        artifact: The folder of the artifact; files for the check are written next to it.
         expected: ``float32[n, outputs]``, the model's predictions for them.
 
     Raises:
@@ -49,7 +49,7 @@ def prove_client(
     """
     head, tolerance = served.head, tolerance_of(served.model)
     if exporter.quantize is not None:
-        # What the artifact predicts, which the metric has approved.
+        # The artifact's predictions, which the metric check has accepted.
         tensors = artifact.parent / "tensors"
         answers = run_probe(exporter, served.reader.tensor_inputs, artifact, tensors, head.predictions_output)
         expected = np.array(answers["outputs"][head.predictions_output], np.float32)
@@ -68,17 +68,17 @@ def export_run(
     expected: NDArray[np.float32],
     rows: LabelledRows | None = None,
 ) -> Parity | MetricDrop:
-    """Write an artifact, and check in a fresh process that it predicts what the model predicts.
+    """Write an artifact, and verify in a fresh process that its predictions match those of the model.
 
-    A quantized one is proved by the metric on labelled rows instead.
+    For a quantized one, the metric on labelled rows is checked instead.
 
     Args:
         folder: Does not exist yet; a version number, as TensorFlow Serving expects.
         expected: ``float32[n, outputs]``, the model's predictions for them, in the order of their names.
 
     Raises:
-        ExportError: The folder cannot be written, the artifact's predictions differ, or it loses more of the metric
-            than is allowed. Nothing is left behind.
+        ExportError: The folder cannot be written, the artifact's predictions differ, or the metric drops by more than
+            is allowed. Nothing is left behind.
     """
     try:
         with tempfile.TemporaryDirectory(prefix="keras-transfer-") as scratch:
@@ -117,7 +117,7 @@ def _write(exporter: Exporter, served: Served, artifact: Path) -> None:
     except TransferError:
         raise
     except Exception as error:  # converters raise anything for what they do not support
-        if os.strerror(errno.ENOSPC) in str(error):  # TensorFlow has an exception of its own for it
+        if os.strerror(errno.ENOSPC) in str(error):  # TensorFlow has a separate exception for it
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         reason = (str(error).splitlines() or [""])[0]
         raise ExportError(
@@ -128,8 +128,8 @@ def _write(exporter: Exporter, served: Served, artifact: Path) -> None:
 
 
 def _write_on_backend(exporter: Exporter, served: Served, artifact: Path) -> None:
-    """Decoding and tokenizing are TensorFlow's, and one graph is to hold them and the network."""
-    # The package is found wherever this process found it.
+    """Decoding and tokenizing run in TensorFlow, and one graph has to contain them and the network."""
+    # The package is found where this process found it.
     environment = {**os.environ, "KERAS_BACKEND": str(exporter.backend), "PYTHONPATH": os.pathsep.join(sys.path)}
     settings = exporter.settings.model_dump_json()
     command = [sys.executable, "-m", "keras_transfer.run.export_process"]

@@ -33,9 +33,9 @@ class Baseline:
     Attributes:
         features: Pooled features of the training and the validation rows.
         predicted: ``float32[n, outputs]`` for the rows of each split that the run is evaluated on.
-        seconds: For the features of the training rows and the solution.
-        label_features: Pooled features of label names, if the solution may have used them.
-        curve: The head with fewer and with more rows, if it was asked for.
+        seconds: Time for the features of the training rows and the solution.
+        label_features: Pooled features of label names, if the solution could use them.
+        curve: The head with fewer and with more rows, if requested.
     """
 
     head: SolvedHead
@@ -46,7 +46,7 @@ class Baseline:
     curve: LearningCurve | NoLearningCurve | None = None
 
     def to_state(self) -> dict[str, Any]:
-        """Return what a checkpoint has: all but the features, which are not needed after it."""
+        """Return the content of a checkpoint: everything but the features, which are not needed any more."""
         state = asdict(replace(self, features={}, label_features=None, curve=None))
         return {**state, "curve": self.curve and self.curve.to_json()}
 
@@ -64,10 +64,10 @@ class Baseline:
     def with_curve(
         self, head: TargetHead, splits: Splits, *, weights: _Floats, strata: Sequence[str], seed: int
     ) -> "Baseline":
-        """Measure how good the head is with fewer rows.
+        """Measure the quality of the head with fewer rows.
 
         Args:
-            weights: ``float32[rows]``, how much each training row counts.
+            weights: ``float32[rows]``, sample weights of the training rows.
         """
         solved = Solved(
             head=head,
@@ -100,11 +100,11 @@ def measure_baseline(
     label_texts: Split | None,
     distribution: Distribution,
 ) -> Baseline:
-    """Solve the head on the network as it is now, and predict the rows that the run is evaluated on.
+    """Solve the head on the network in its current state, and predict the rows that the run is evaluated on.
 
     Args:
         model: Its head is a :class:`TargetHead` that can be solved; no weights change.
-        weights: ``float32[rows]``, how much each training row counts.
+        weights: ``float32[rows]``, sample weights of the training rows.
         label_texts: An example per output that describes it in words, or None.
     """
     started = time.perf_counter()
@@ -121,7 +121,7 @@ def measure_baseline(
     predicted = {}
     for split in (splits.validation, splits.test):
         if len(split):
-            # The head is evaluated as the model will be, over the same flips.
+            # The head is evaluated like the model, over the same flips.
             views = cache.pooled(model, split, flips=True)
             features[split.name] = views[0]
             outputs = [head.predictions(view @ solved.kernel + solved.bias) for view in views]

@@ -1,9 +1,9 @@
 """The output of the frozen stages, computed once and cached: a phase then trains only the rest of the network.
 
 Training on cached features equals training of the whole network with the same stages frozen: frozen BatchNorm uses its
-stored statistics, and rows come in the same order. Augmented images are cached as *views*: view v of an example is what
-epoch v of the phase would have shown, and a phase of more epochs starts again with the first view. The cache is only a
-matter of time: if it cannot be written, a run computes the features of the same views for itself.
+stored statistics, and rows are in the same order. Augmented images are cached as *views*: view v of an example is what
+epoch v of the phase would have shown, and a phase with more epochs starts again with the first view. The cache only
+affects speed: if it cannot be written, a run computes the features of the same views itself.
 """
 
 import hashlib
@@ -50,19 +50,19 @@ class FeatureCache:
         return bool(self._config.views and frozen_stages and not self._reader.mixes)
 
     def covers(self, model: TransferModel, frozen_stages: int) -> bool:
-        """Return whether all that the later stages read can be cached: no input that augmentation changes."""
+        """Return whether all inputs of the later stages can be cached: augmentation changes none of them."""
         return set(model.extra_inputs(frozen_stages)) <= set(self._reader.names)
 
     def training(self, model: TransferModel, frozen_stages: int, split: Split, epochs: range) -> Features | None:
-        """Return features of training examples as the epochs of a phase would show them.
+        """Return features of training examples according to the epochs of a phase.
 
         Args:
             epochs: Numbers of the phase's epochs. There is a view for each, up to ``cache.views``, and one view of the
                 plain examples if that is 1 or nothing is augmented.
 
         Returns:
-            The features; None if they cannot be stored anywhere, with a warning if there is not enough space. The
-            phase then shows :meth:`training_views`.
+            The features; None if they cannot be stored anywhere, with a warning if there is not enough space. The phase
+            then uses :meth:`training_views`.
 
         Raises:
             TrainingError: Some are NaN or infinite.
@@ -70,11 +70,11 @@ class FeatureCache:
         return self._load(model, frozen_stages, split, self.training_views(epochs))
 
     def training_views(self, epochs: range) -> Sequence[View]:
-        """Return the views that the epochs of a phase show in turn."""
+        """Return the views that the epochs of a phase use in turn."""
         return self._reader.training_views(epochs, self._config.views)
 
     def find_damage(self) -> list[str]:
-        """Return a line for each cached file that could be read before and cannot be read now."""
+        """Return a line for each cached file that could be read earlier and cannot be read now."""
         return [problem for array in self._used if (problem := array.problem()) is not None]
 
     def evaluation(
@@ -195,7 +195,7 @@ class FeatureCache:
             (inputs, rows) for view in views for inputs, rows in zip(self._inputs(split, view), order, strict=True)
         )
         for inputs, rows in track(batches, "features", len(views) * len(order)):
-            # A smaller last batch is filled up: another shape would have to be compiled.
+            # A smaller last batch is padded: another shape would have to be compiled.
             shown = keras.tree.map_structure(lambda x: np.resize(x, (_BATCH, *x.shape[1:])), inputs)
             outputs = keras.tree.flatten(frozen.predict_on_batch(shown))
             arrays = []
@@ -206,7 +206,7 @@ class FeatureCache:
                     array = array[np.arange(array.shape[1]) < lengths[rows, None]]
                 else:
                     owners = rows
-                with np.errstate(over="ignore"):  # what is too large becomes infinite, and is detected below
+                with np.errstate(over="ignore"):  # values that are too large become infinite, which is detected below
                     stored = array.astype(self._config.dtype)
                 finite = np.isfinite(stored).reshape(len(array), -1).all(axis=1)
                 if not finite.all():
@@ -239,7 +239,7 @@ class FeatureCache:
         reading: Mapping[str, Any],
         views: Sequence[View],
     ) -> str:
-        """A digest of everything that the features depend on."""
+        """A digest of everything on which the features depend."""
         backbone = model.backbone
         facts = {
             "versions": [_FORMAT, keras.backend.backend(), keras.__version__, tf.__version__],
@@ -260,7 +260,7 @@ class FeatureCache:
 
 
 def _check_unchanged(split: Split, contents: Sequence[str]) -> None:
-    """Refuse examples that changed while features were computed: they would be found under the old content."""
+    """Refuse examples that changed while features were computed: these would be cached for the old content."""
     now = zip(split.examples.names, contents, split.examples.content_hashes, strict=True)
     changed = [name for name, before, after in now if before != after]
     if changed:

@@ -26,7 +26,7 @@ class Features:
         indices: ``int64[rows]``, the index of each row in the arrays.
         starts: ``int64[rows of the arrays + 1]``, where each row starts in arrays with a value per token.
         has_tokens: Whether each of the arrays has a value per token.
-        extra_inputs: Names of the network's inputs that the stages after the frozen ones read.
+        extra_inputs: Names of the network's inputs that the later stages read.
     """
 
     arrays: Stored
@@ -43,7 +43,7 @@ class Features:
         return self.arrays[0].shape[0]
 
     def select(self, split: Split, rows: Rows) -> "Features":
-        """Return the features of some rows, which are a split of their own."""
+        """Return the features of some rows, which are a separate split."""
         return replace(self, split=split, indices=self.indices[rows])
 
     def batches(
@@ -57,7 +57,7 @@ class Features:
         skip: int = 0,
         share: Share = WHOLE,
     ) -> Batches:
-        """Make a dataset of training batches, in the order in which examples would come.
+        """Make a dataset of training batches, in the same order as examples.
 
         Args:
             targets: ``float32[rows, outputs]``, as the head encodes them.

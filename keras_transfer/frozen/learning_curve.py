@@ -1,8 +1,8 @@
-"""How good the solved head is with fewer rows, and what more labels would gain.
+"""The learning curve of the solved head: its quality with fewer rows, and the estimated gain from more labels.
 
-Features of all rows are at hand once a head has been solved on them, and the strength of its penalty is known. So it is
-solved again on parts of the rows, which takes moments, and evaluated on rows that it never learns from: validation and
-test rows, or held-out folds of the training rows if there are few of these. Nothing is chosen by the result.
+When a head has been solved, features of all rows are available, and the strength of its penalty is known. So it is
+solved again on parts of the rows, which is fast, and evaluated on rows that it is never trained on: validation and test
+rows, or held-out folds of the training rows if there are few of these. Nothing is chosen by the result.
 """
 
 import os
@@ -27,29 +27,29 @@ Floats = NDArray[np.floating[Any]]
 
 _FEWEST_DRAWS = 2
 _LEAST_PER_STRATUM = 2
-# Two sizes that differ by less say the same.
+# Two sizes that differ by less are equivalent.
 _APART = 1.2
 _LEAST_SIZES, _LEAST_ROWS = 3, 20
-# With fewer, what is measured on them is mostly luck: folds of the training rows then serve better.
+# With fewer rows, measurements are mostly noise: folds of the training rows are then better.
 _LEAST_HELD_OUT, _MOST_HELD_OUT = 50, 5000
-# Outputs x features x rows over all solutions: five to ten seconds on a core.
+# Outputs x features x rows over all solutions: five to ten seconds on one core.
 _MOST_PRODUCTS = 1.5e8
 _MOST_RESAMPLES, _LEAST_RESAMPLES, _MOST_COUNTS = 50, 10, 2e7
 
 
 @dataclass(frozen=True)
 class Solved:
-    """A head that was solved on some rows, and what it takes to solve it again.
+    """A head that was solved on some rows, with the data for solving it again.
 
     Attributes:
         head: Solves, predicts and scores.
-        solution: On all rows.
+        solution: The solution on all rows.
         features: ``float32[n, channels]``.
-        targets: Of the same rows.
+        targets: Targets of the same rows.
         weights: ``float32[n]``.
-        strata: Of the same rows: parts are drawn from each alike.
+        strata: Strata of the same rows: parts are drawn from each equally.
         label_features: ``float32[outputs, channels]`` of label names, or None.
-        groups: Of the same rows, of which cross-validation divides none; or None.
+        groups: Groups of the same rows, which cross-validation does not divide; or None.
     """
 
     head: TargetHead
@@ -71,12 +71,12 @@ class Solved:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Rows that no solution learns from.
+    """Rows that no solution is trained on.
 
     Attributes:
         features: ``float32[m, channels]``.
         targets: Of the same rows.
-        words: What they are, for people: ``validation and test rows``.
+        words: Their description for people: ``validation and test rows``.
     """
 
     features: NDArray[np.float32]
@@ -106,18 +106,18 @@ class CurveForecast:
 
 @dataclass(frozen=True)
 class LearningCurve:
-    """Scores of the solved head by the number of training rows, and what twice as many are expected to give.
+    """Scores of the solved head by the number of training rows, and the forecast for twice as many.
 
     Attributes:
-        figure: What is measured.
-        rows: How many training rows there are.
-        held_out: How many rows scores are measured on.
-        words: What these are.
+        figure: The metric.
+        rows: Number of training rows.
+        held_out: Number of rows on which scores are measured.
+        words: Their description.
         points: Measured scores, by number of rows.
-        forecasts: From today's number of rows to twice as many.
-        gain: By how much the score is expected to change with twice as many rows; below 0 an error falls.
-        interval: Of the gain: it should hold the truth in :data:`LEVEL` of all cases.
-        law: The likeliest power law of the error: of a share, 1 less it.
+        forecasts: Forecasts from the current number of rows to twice as many.
+        gain: The expected change of the score with twice as many rows; below 0 for an error that decreases.
+        interval: Interval of the gain: it should contain the true value in :data:`LEVEL` of all cases.
+        law: The most likely power law of the error; for a share, the error is 1 minus it.
     """
 
     figure: Figure
@@ -141,7 +141,7 @@ class LearningCurve:
         return self.figure.describe_difference(self.gain, self.interval, level=LEVEL)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what learning_curve.json records."""
+        """Return the content of learning_curve.json."""
         return {
             "figure": {"name": self.figure.name, "unit": self.figure.unit, "is_error": self.figure.is_error},
             "rows": self.rows,
@@ -162,7 +162,7 @@ class LearningCurve:
 
 @dataclass(frozen=True)
 class NoLearningCurve:
-    """Why there is none."""
+    """Why there is no learning curve."""
 
     reason: str
 
@@ -170,7 +170,7 @@ class NoLearningCurve:
         return f"not measured: {self.reason}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return what learning_curve.json records."""
+        """Return the content of learning_curve.json."""
         return {"reason": self.reason}
 
 
@@ -181,12 +181,12 @@ NO_BASELINE = NoLearningCurve(
 
 
 def read_learning_curve(values: Any) -> LearningCurve | NoLearningCurve:
-    """Read back what ``to_json`` gave.
+    """Read back what ``to_json`` returned.
 
     Raises:
-        KeyError: Something is missing.
-        TypeError: Something has another type.
-        ValueError: Likewise.
+        KeyError: A value is missing.
+        TypeError: A value has another type.
+        ValueError: A value is invalid.
     """
     if "reason" in values:
         return NoLearningCurve(str(values["reason"]))
@@ -207,7 +207,7 @@ def read_learning_curve(values: Any) -> LearningCurve | NoLearningCurve:
 
 
 def _read_figure(name: str, unit: str, is_error: bool) -> Figure:
-    """A head of a package may have a figure of its own."""
+    """Find the metric of a head, which may be defined by a plugin."""
     return FIGURES[name] if name in FIGURES else Figure(name, f"{name} {{:.4g}}", str(unit), bool(is_error))
 
 
@@ -258,7 +258,7 @@ def _take_some(held_out: HeldOut, seed: int) -> HeldOut:
 
 @dataclass(frozen=True)
 class _Draw:
-    """A part of the rows: a share of each stratum, by an order of its own."""
+    """A part of the rows: a share of each stratum, in a separate random order."""
 
     seed: tuple[int, ...]
     share: float
@@ -274,7 +274,7 @@ class _Draw:
 
 
 class _Apart:
-    """Heads that learn from training rows, and are evaluated on other rows."""
+    """Heads that are trained on training rows, and evaluated on other rows."""
 
     shares, draws = (1 / 8, 1 / 4, 1 / 2, 3 / 4), 5
 
@@ -284,7 +284,7 @@ class _Apart:
         self._features = held_out.features
 
     def count(self, draw: _Draw) -> int:
-        """How many rows a draw learns from."""
+        """The number of training rows of a draw."""
         return len(draw.of(self.solved.strata))
 
     def raw(self, draw: _Draw) -> NDArray[np.float32]:
@@ -292,21 +292,21 @@ class _Apart:
         return self.solved.predict(draw.of(self.solved.strata), self._features)
 
     def whole(self) -> list[NDArray[np.float32]]:
-        """The same of the head that was solved on all rows."""
+        """The same for the head that was solved on all rows."""
         solution = self.solved.solution
         return [np.asarray(self._features @ solution.kernel + solution.bias, np.float32)]
 
 
 class _Folded:
-    """Heads that learn from some folds of the training rows, and are evaluated on the other one; each fold in turn.
+    """Heads that are trained on all but one fold of the training rows, and evaluated on that one; each fold in turn.
 
     Args:
-        solved: On all rows.
-        folds: Of each draw.
+        solved: The solution on all rows.
+        folds: The folds of each draw.
     """
 
     words = "training rows while they were held out"
-    # Each draw takes a solution per fold, that of all rows as well.
+    # Each draw needs a solution per fold, also for all rows.
     shares, draws = (1 / 4, 1 / 2), 4
 
     def __init__(self, solved: Solved, folds: Sequence[Folds]) -> None:
@@ -315,7 +315,7 @@ class _Folded:
         self.cost = float(len(folds[0]))
 
     def count(self, draw: _Draw) -> int:
-        """How many rows a draw learns from, in its first fold."""
+        """The number of training rows of a draw, in its first fold."""
         return len(draw.of(np.asarray(self.solved.strata)[self._folds[draw.seed[1]][0][0]]))
 
     def raw(self, draw: _Draw) -> NDArray[np.float32]:
@@ -329,7 +329,7 @@ class _Folded:
         return np.concatenate(outputs)[order]
 
     def whole(self) -> list[NDArray[np.float32]]:
-        """The same of heads that learn from all other folds."""
+        """The same for heads that are trained on all other folds."""
         return [self.raw(_Draw((0, draw), 1.0)) for draw in range(len(self._folds))]
 
 
@@ -337,7 +337,7 @@ _Trial = _Apart | _Folded
 
 
 def _plan(trial: _Trial, seed: int) -> list[list[_Draw]]:
-    """The draws of each size. On large data there are fewer: they differ less, and each takes longer."""
+    """The draws of each size. On large data there are fewer: they vary less, and each takes longer."""
     outputs, channels = len(trial.solved.head.names), trial.solved.features.shape[1]
     one = trial.cost * trial.pool * outputs * channels
     draws = int(np.clip(_MOST_PRODUCTS / (one * sum(trial.shares)), _FEWEST_DRAWS, trial.draws))
@@ -356,16 +356,16 @@ def _plan(trial: _Trial, seed: int) -> list[list[_Draw]]:
 
 
 def _run(trial: _Trial, plan: Sequence[Sequence[_Draw]]) -> list[list[NDArray[np.float32]]]:
-    """Raw outputs by size and draw; draws side by side, a core each."""
+    """Raw outputs by size and draw; draws run in parallel, on one core each."""
     cores = os.cpu_count() or 1
-    # Solvers ignore warnings while they run. The filters belong to the process: threads that change and restore them at
-    # the same time leave them changed, and the run's later warnings would be lost.
+    # Solvers suppress warnings while they run. Filters are global to the process: threads that change and restore them
+    # at the same time would leave them changed, and later warnings of the run would be lost.
     with warnings.catch_warnings(), threadpool_limits(1, "blas"), ThreadPoolExecutor(cores) as pool:
         return [list(pool.map(trial.raw, draws)) for draws in plan]
 
 
 def _measure(trial: _Trial, sizes: Sequence[float], raw: Sequence[Sequence[NDArray[np.float32]]]) -> Measured:
-    """Errors by size and draw: of shares, what is left to 1."""
+    """Errors by size and draw; for shares, 1 minus the share."""
     head, targets = trial.solved.head, trial.targets
     rows = len(targets)
     resamples = int(np.clip(_MOST_COUNTS // (rows * len(head.names)), _LEAST_RESAMPLES, _MOST_RESAMPLES))

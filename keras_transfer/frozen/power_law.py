@@ -1,10 +1,10 @@
-"""How an error falls with the number of training rows: a power law, and what it is with more rows, with an interval.
+"""How an error decreases with the number of training rows: a power law, and a forecast for more rows, with an interval.
 
 The expected error of a model that is trained on s rows is modelled as ``floor + factor * s ** -exponent`` (Hestness et
 al. 2017, arXiv 1712.00409; Viering and Loog 2021, arXiv 2103.10948, compare forms). A few sizes do not determine all
-three numbers. So the forecast is an average over all power laws on a grid, each weighted by how well it explains the
-measured errors and by a prior that no data set is asked about, and its interval covers what is open about the law, the
-luck of a draw of rows to learn from, and the luck of the rows that errors are measured on.
+three parameters. So the forecast is an average over all power laws on a grid, each weighted by how well it explains the
+measured errors and by a prior that does not depend on the data, and its interval covers the uncertainty of the law, the
+randomness of drawing training rows, and that of the rows on which errors are measured.
 """
 
 from collections.abc import Sequence
@@ -20,24 +20,24 @@ LEVEL = 0.9
 """Of the interval: the share of forecasts that should hold the truth."""
 
 # Exponents of the grid: 1 is the rate at which parametric models approach their best, and nothing decays faster for
-# long; measured ones of networks are 0.07 to 0.5. A grid up to 1.5 expects less gain than there is.
+# long; measured exponents of networks are 0.07 to 0.5. A grid up to 1.5 would underestimate the gain.
 _EXPONENTS = np.linspace(0.1, 1.0, 19)
-# The share of today's error that more rows would never remove. Its prior falls linearly from 0 to 1.
+# The share of the current error that more rows would never remove. Its prior decreases linearly from 0 to 1.
 _FLOORS = np.linspace(0.0, 0.975, 40)
-# Share of a score's variance over draws that comes from the pool: subsets of one pool have it in common, so it cannot
-# be seen in the spread between them. Scores on independent pools varied twice as much as the spread of subsets
+# Share of a score's variance over draws that is due to the pool: it is common to subsets of one pool, so it is not
+# visible in the spread between them. Scores on independent pools varied twice as much as the spread of subsets
 # suggested (docs/experiments.md).
 _POOL_SHARE = 0.5
 # Variance of the relative error per doubling of the rows, by which a curve departs from a power law (a random walk).
 _BEND = 0.03**2
-# Spread is taken from draws of at least this share of the pool: those of few rows vary in another way.
+# The spread is estimated from draws of at least this share of the pool: smaller draws vary in another way.
 _LARGE = 0.45
 _SPREADS, _SAMPLES_EACH, _PER_RESAMPLE = 12, 400, 20
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Errors of models that were trained on some of a pool of rows.
+    """Errors of models that were trained on parts of a pool of rows.
 
     Attributes:
         sizes: ``float64[k]``, how many rows they were trained on, ascending.
@@ -45,7 +45,7 @@ class Measured:
         pool: The number of rows that draws are taken from.
         resampled: For each size, the mean error over its draws on each bootstrap resample of the rows that errors are
             measured on, ``float64[resamples, k]``; none for an interval on these very rows.
-        resolution: The least difference between two errors that means anything, such as one row of a hundred.
+        resolution: The smallest meaningful difference between two errors, such as one row of a hundred.
     """
 
     sizes: Floats
@@ -62,7 +62,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """``floor + factor * rows ** -exponent``, the likeliest one."""
+    """``floor + factor * rows ** -exponent``, the most likely one."""
 
     floor: float
     factor: float
@@ -75,14 +75,14 @@ class PowerLaw:
 
 @dataclass(frozen=True)
 class Forecast:
-    """Errors that training on more rows would give.
+    """Expected errors with more training rows.
 
     Attributes:
-        rows: ``float64[t]``, numbers of rows; the first is today's.
+        rows: ``float64[t]``, numbers of rows; the first is the current one.
         errors: ``float64[t]``, expected.
         intervals: ``float64[t, 2]``, of the error of one model.
-        gain: By how much the error is expected to fall from the first number of rows to the last.
-        gain_interval: Its interval; below 0, the error rises.
+        gain: The expected decrease of the error from the first number of rows to the last.
+        gain_interval: Its interval; below 0, the error increases.
     """
 
     rows: Floats
@@ -93,7 +93,7 @@ class Forecast:
 
 
 def fit_power_law(measured: Measured) -> PowerLaw:
-    """Return the likeliest power law: the weighted least squares of the measured means, bounded by the grid's bounds.
+    """Return the most likely power law: a weighted least-squares fit of the measured means, within the grid's bounds.
 
     Args:
         measured: At least three sizes.
@@ -114,19 +114,19 @@ def fit_power_law(measured: Measured) -> PowerLaw:
 
 
 def forecast(measured: Measured, rows: Sequence[float]) -> Forecast:
-    """Forecast errors of models that are trained on more rows, those of the pool among them.
+    """Forecast errors of models that are trained on more rows, including those of the pool.
 
     Args:
         measured: At least three sizes.
-        rows: At least as many as the pool; the first is today's number.
+        rows: At least as many as the pool; the first is the current number.
 
     Returns:
-        The forecast. The same arguments give the same one.
+        The forecast. It is deterministic.
     """
     random = np.random.default_rng(0)
     targets = np.asarray(rows, np.float64)
     spread, freedom = _estimate_spread(measured)
-    # What is open about the spread itself widens the interval: it is known from a few draws.
+    # The uncertainty of the spread itself widens the interval: it is estimated from few draws.
     spreads = spread * freedom / random.chisquare(freedom, _SPREADS)
     resampled = measured.resampled[np.isfinite(measured.resampled).all(axis=1)]
     curves = resampled if len(resampled) else measured.means[None]
@@ -154,9 +154,9 @@ def _grid() -> Floats:
 
 
 def _estimate_spread(measured: Measured) -> tuple[float, int]:
-    """The variance of the error of models that are trained on as many rows as the pool has, and its degrees of freedom.
+    """The variance of the error of models trained on as many rows as the pool has, and its degrees of freedom.
 
-    It is taken to fall in inverse proportion to the number of rows.
+    It is assumed to be inversely proportional to the number of rows.
     """
     total, freedom = 0.0, 0
     drawn = [(size, errors) for size, errors in zip(measured.sizes, measured.errors, strict=True) if len(errors) > 1]
@@ -172,10 +172,10 @@ def _estimate_spread(measured: Measured) -> tuple[float, int]:
 
 
 class _Gaussian:
-    """Errors at measured and other numbers of rows, jointly, for one spread.
+    """The joint distribution of errors at measured and other numbers of rows, for one spread.
 
-    An error differs from the power law by the luck of the pool, which models on its subsets share, and by a luck of its
-    own. The variances of both fall in inverse proportion to the number of rows.
+    An error differs from the power law by the randomness of the pool, which models on its subsets share, and by
+    individual randomness. The variances of both are inversely proportional to the number of rows.
     """
 
     def __init__(self, measured: Measured, targets: Floats, spread: float) -> None:
@@ -183,7 +183,7 @@ class _Gaussian:
         draws = np.array([len(each) for each in measured.errors])
         shared, own = _POOL_SHARE * spread * pool, (1.0 - _POOL_SHARE) * spread * pool
         within = (shared * np.maximum(1.0 / sizes - 1.0 / pool, 0.0) + own / sizes) / draws
-        # Curves bend: what small sizes say of large ones is less sure the farther they are.
+        # Curves bend: the farther away large sizes are, the less small sizes predict them.
         bends = _BEND * measured.means[-1] ** 2
         away, ahead = np.log2(pool / np.minimum(sizes, pool)), np.log2(np.maximum(targets, pool) / pool)
         covariance = shared / pool + np.diag(within) + bends * np.minimum(away[:, None], away)
@@ -198,7 +198,7 @@ class _Gaussian:
         self._measured, self._targets = sizes / pool, targets / pool
 
     def weigh(self, means: Floats, laws: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return for each law its misfit, its best level (the error at the size of the pool), and that one's precision.
+        """Return for each law its misfit, its best level (the error at the pool's size), and the level's precision.
 
         Args:
             means: ``[k]``, measured.
@@ -232,7 +232,7 @@ class _Gaussian:
         return laws, level, precision, weights / weights.sum()
 
     def _given(self, means: Floats, laws: Floats, levels: Floats) -> Floats:
-        """The expected errors under each law, ``[laws, targets]``: models of one pool share the luck of it."""
+        """The expected errors under each law, ``[laws, targets]``: models of one pool share its randomness."""
         left = means - _shape(laws, self._measured) * levels[:, None]
         return np.asarray(_shape(laws, self._targets) * levels[:, None] + left @ self._gain.T)
 

@@ -1,4 +1,4 @@
-"""The new layers on top of a backbone, with the loss, the metrics, the report and the answers that go with them."""
+"""The new layers on top of a backbone, with their loss, metrics, report and outputs for serving."""
 
 import itertools
 from collections.abc import Mapping
@@ -60,7 +60,7 @@ __all__ = [
 
 
 class _Heads(Registry[type[Head]]):
-    """A head that is added brings along what recipes have to know of it."""
+    """A head that is added also adds its settings to the schema of recipes."""
 
     def add(self, name: str, value: type[Head]) -> type[Head]:
         super().add(name, value)
@@ -82,15 +82,15 @@ HEADS.add("transcript", TranscriptHead)
 def name_head(value: Any) -> Any:
     """Name a head that was given from Python, so that the ``head`` section of a recipe can hold it.
 
-    The class is added to :data:`HEADS` under a name of its own. A class that is defined again, as in a notebook, takes
-    the place of the earlier one.
+    The class is added to :data:`HEADS` under a unique name. A class that is defined again, as in a notebook, replaces
+    the earlier one.
 
     Args:
-        value: A section; a class of heads; an object, whose class and section are used; or a section whose ``name`` is
-            one of both.
+        value: A section; a class of heads; an instance, whose class and section are used; or a section whose ``name``
+            is a class or an instance.
 
     Returns:
-        The section, whose name is a string if it has one.
+        The section, in which ``name`` is a string if it is set.
 
     Raises:
         ConfigError: The class is not a head for targets.
@@ -124,8 +124,8 @@ def make_head(config: RecipeConfig, names: tuple[str, ...], targets: Targets) ->
     """Make the head that a recipe asks for.
 
     Raises:
-        ConfigError: There is no such head; it does not support ``head.threshold`` or ``head.coverage``; or
-            ``training.class_weights`` or ``head.threshold`` does not have the names of the classes.
+        ConfigError: There is no such head; it does not support ``head.threshold`` or ``head.coverage``; or the names in
+            ``training.class_weights`` or ``head.threshold`` are not those of the classes.
     """
     kind = find_head(config)
     if _section(config).threshold is not None and not kind.has_thresholds:
@@ -138,11 +138,11 @@ def make_head(config: RecipeConfig, names: tuple[str, ...], targets: Targets) ->
 
 
 def restore_head(config: RecipeConfig, names: tuple[str, ...], facts: JsonObject) -> TargetHead:
-    """Make the head of a finished run again.
+    """Restore the head of a finished run.
 
     Raises:
-        KeyError: One is missing.
-        ConfigError: The package that brought the head is not installed.
+        KeyError: A value is missing from ``facts``.
+        ConfigError: The package that provides the head is not installed.
     """
     return find_head(config).restore(names, _section(config), facts)
 

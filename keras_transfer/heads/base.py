@@ -1,4 +1,4 @@
-"""What every head has: layers, loss and metrics."""
+"""The interface of all heads: layers, loss and metrics."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
@@ -50,18 +50,18 @@ class Head(ABC):
 
     @property
     def prediction_width(self) -> int | None:
-        """The number of columns of predictions; None if it depends on the rows, as that of transcripts does."""
+        """The number of columns of predictions; None if it depends on the rows, as for transcripts."""
         return len(self.names)
 
     @property
     def facts(self) -> JsonObject:
-        """What prediction needs beside the model: the content of the run folder's head.json."""
+        """What prediction needs in addition to the model: the content of the run folder's head.json."""
         return {}
 
     @property
     @abstractmethod
     def is_solvable(self) -> bool:
-        """Whether there is a linear problem whose optimum is that of the loss, so that the head can be solved."""
+        """Whether the head can be solved: whether a linear problem has the same optimum as the loss."""
 
     @abstractmethod
     def pool(self, features: Tensor) -> Tensor:
@@ -69,23 +69,23 @@ class Head(ABC):
 
     @abstractmethod
     def describe_pooling(self) -> str | None:
-        """Return what pooled features depend on, for the key of the cache; None if the network pools itself."""
+        """Return the settings on which pooled features depend, for the cache key; None if the network pools itself."""
 
     @abstractmethod
     def read_out(self, pooled: Tensor) -> Tensor:
-        """Turn pooled features into raw, ``float32`` under any precision."""
+        """Turn pooled features into raw outputs, ``float32`` under any precision."""
 
     @abstractmethod
     def final_layer(self) -> layers.Layer:
-        """Return a layer from raw to predictions."""
+        """Return a layer from raw outputs to predictions."""
 
     @abstractmethod
     def encode(self, targets: Targets) -> NDArray[np.float32]:
-        """Turn targets into what raw outputs are trained towards, ``float32[n, outputs]``."""
+        """Turn targets into the training targets of raw outputs, ``float32[n, outputs]``."""
 
     @abstractmethod
     def loss(self, *, label_smoothing: float) -> Loss:
-        """Return the loss of raw against encoded targets."""
+        """Return the loss of raw outputs against encoded targets."""
 
     @abstractmethod
     def epoch_metrics(self) -> tuple[EpochMetric, ...]:
@@ -98,12 +98,12 @@ class Head(ABC):
         """Return new metrics of encoded targets and raw outputs.
 
         Args:
-            names: Of :meth:`epoch_metrics`, those to report beside :attr:`metric`.
+            names: Names among :meth:`epoch_metrics` to report in addition to :attr:`metric`.
         """
         return [metric.make() for metric in self.epoch_metrics() if metric.name in (self.metric, *names)]
 
     def add_calibration(self, predictions: Tensor) -> Tensor:
-        """Turn symbolic predictions of the trained model into those that are served, with layers of Keras alone.
+        """Turn the trained model's symbolic predictions into those that are served, using only Keras layers.
 
         Returns:
             The same tensor if nothing was fitted after training.
@@ -111,11 +111,11 @@ class Head(ABC):
         return predictions
 
     def decode(self, encoded: Tensor) -> Tensor:
-        """Turn encoded targets, in a graph, into what perfect predictions would be."""
+        """Turn encoded targets, in a graph, into the predictions of a perfect model."""
         return encoded
 
     def predictions(self, raw: Floats) -> NDArray[np.float32]:
-        """Turn raw ``float32[n, outputs]`` into predictions."""
+        """Turn raw outputs ``float32[n, outputs]`` into predictions."""
         return np.asarray(keras.ops.convert_to_numpy(self.final_layer()(raw)), np.float32)
 
     def measure(self, raw: Floats, targets: Targets, metrics: Sequence[Metric] | None = None) -> dict[str, float]:
@@ -127,7 +127,7 @@ class Head(ABC):
             metrics: New ones; by default those that are always reported.
         """
         encoded = self.encode(targets)
-        # Called as a whole, a loss would be the share of one of several devices.
+        # Calling the loss object as a whole would return the share of one of several devices.
         rows = self.loss(label_smoothing=0.0).call(
             keras.ops.convert_to_tensor(encoded), keras.ops.convert_to_tensor(raw)
         )
@@ -141,11 +141,11 @@ class Head(ABC):
         return values
 
     def reliability(self, predicted: Floats, targets: Targets) -> Reliability | None:
-        """Return confidence and accuracy of calibrated predictions ``[n, outputs]`` by bins; None if it has none."""
+        """Return confidence and accuracy of calibrated predictions ``[n, outputs]`` by bins; None if there are none."""
         return None
 
     def explained_outputs(self, predicted: Floats, targets: Targets | None) -> list[tuple[int, ...]]:
-        """Choose for each row the outputs whose evidence is shown beside an example; by default none.
+        """Choose for each row the outputs whose evidence is shown with an example; by default none.
 
         Args:
             predicted: ``float32[n, outputs]``.
@@ -154,7 +154,7 @@ class Head(ABC):
         return [()] * len(predicted)
 
     def margins(self, predicted: Floats) -> NDArray[np.float64] | None:
-        """Return how sure predictions are, ``float64[n]``: 0 if another one is as probable; None if that is unknown.
+        """Return how sure predictions are, ``float64[n]``: 0 if another one is as probable; None if unknown.
 
         Args:
             predicted: ``float32[n, outputs]``.
@@ -162,17 +162,17 @@ class Head(ABC):
         return None
 
     def without_fits(self) -> Self:
-        """Return the head without what was fitted to the rows of one run; by default nothing is."""
+        """Return the head without values that were fitted to the rows of one run; by default there are none."""
         return self
 
     def class_weights(self, targets: Targets, weights: str | Mapping[str, float]) -> NDArray[np.float32]:
-        """Return factors on the weights of rows, ``float32[n]``; a head without classes has none but ones.
+        """Return factors on the weights of rows, ``float32[n]``; all are 1 for a head without classes.
 
         Args:
             targets: Targets of the rows.
             weights: The recipe's ``training.class_weights``.
 
         Raises:
-            ConfigError: The weights do not have the names of the classes.
+            ConfigError: The names in ``weights`` are not those of the classes.
         """
         return np.ones(len(targets), np.float32)

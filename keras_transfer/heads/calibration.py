@@ -1,4 +1,4 @@
-"""Calibration: probabilities that are as high as the share of rows that are right, and standard deviations of numbers.
+"""Calibration: probabilities that match the share of correct rows, and standard deviations of numbers.
 
 A temperature divides logits by one number (Guo et al. 2017, arXiv 1706.04599). The order of classes does not change,
 nor the order of rows within a label. Everything here works on probabilities, whose logarithms are logits up to a
@@ -20,9 +20,9 @@ from keras_transfer.errors import TrainingError
 from keras_transfer.heads.resampling import Floats
 from keras_transfer.networks.types import Array, JsonObject, Tensor
 
-# The smallest normal float32, and half of what float32 can tell 1 from: neither logarithm is infinite.
+# The smallest normal float32, and half the distance from 1 to the next smaller float32: neither logarithm is infinite.
 _LEAST, _LEAST_REST = float(np.finfo(np.float32).tiny), 2.0**-25
-# With fewer rows that have a label, or fewer that have it not, the label gets the factor of all labels together.
+# With fewer rows that have a label, or fewer that do not, the label gets the factor of all labels together.
 _LEAST_ROWS = 5
 _LEAST_SPREAD = 1e-3
 TEMPERATURE = "temperature"
@@ -43,7 +43,7 @@ def class_losses(logits: Floats, targets: Array, doubt: float = 0.0) -> NDArray[
     Args:
         logits: ``[n, classes]``.
         targets: ``int[n]``.
-        doubt: Share of each target that is spread evenly over the classes.
+        doubt: Share of each target that is distributed evenly over the classes.
     """
     logs = log_softmax(np.asarray(logits, np.float64), axis=1)
     return np.asarray(-(1.0 - doubt) * logs[np.arange(len(logs)), targets] - doubt * logs.mean(axis=1))
@@ -55,29 +55,29 @@ def label_losses(logits: Floats, targets: Array, doubt: float = 0.0) -> NDArray[
     Args:
         logits: ``[n, labels]``.
         targets: ``[n, labels]``, 0 or 1.
-        doubt: Share of each target that is spread evenly over 0 and 1.
+        doubt: Share of each target that is distributed evenly over 0 and 1.
     """
     marks, exact = (1.0 - doubt) * targets + 0.5 * doubt, np.asarray(logits, np.float64)
     return np.asarray(-(marks * log_expit(exact) + (1.0 - marks) * log_expit(-exact)))
 
 
 def doubt_of(rows: int) -> float:
-    """Return the share of one row among some rows and itself.
+    """Return the share of one extra row: ``1 / (rows + 1)``.
 
-    Calibration counts one more row of which nothing is known. Without it, no temperature would be the best one if all
+    Calibration counts one extra row of which nothing is known. Without it, there would be no optimal temperature if all
     rows are right.
     """
     return 1.0 / (rows + 1)
 
 
 def fit_factor(loss: Callable[[float], float]) -> float:
-    """Return the factor on logits with the least loss, between ``exp(-5)`` and ``exp(5)``: the inverse temperature."""
+    """Return the factor on logits with the lowest loss, between ``exp(-5)`` and ``exp(5)``: the inverse temperature."""
     found = minimize_scalar(lambda power: loss(math.exp(power)), bounds=POWERS, method="bounded")
     return math.exp(float(found.x))
 
 
 def _fit_temperature(loss: Callable[[float], float], rows: int) -> float:
-    """Return the temperature with the least loss, a mean over rows, and a normal prior of its logarithm around 0."""
+    """Return the temperature with the lowest loss: a mean over rows, plus a normal prior on its logarithm around 0."""
     return 1.0 / fit_factor(lambda factor: loss(factor) + (math.log(factor) / SPREAD) ** 2 / (2 * rows))
 
 
@@ -93,13 +93,13 @@ def to_label_logits(probabilities: Floats) -> NDArray[np.float64]:
 
 
 def check_finite(predicted: Floats, split: str) -> None:
-    """Refuse predictions that are NaN or infinite: no metric of them would mean anything.
+    """Raise an error for predictions that are NaN or infinite: no metric of them would be meaningful.
 
     Args:
         predicted: ``[n, outputs]``.
 
     Raises:
-        TrainingError: With the number of rows.
+        TrainingError: There are such predictions; the message has the number of rows.
     """
     wrong = ~np.isfinite(predicted).all(axis=1)
     if wrong.any():
@@ -114,11 +114,11 @@ def check_finite(predicted: Floats, split: str) -> None:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What calibration was fitted on.
+    """The rows on which calibration was fitted.
 
     Attributes:
         split: ``validation``; or ``train``, whose rows a solved head predicted while they were held out.
-        rows: How many.
+        rows: Number of rows.
     """
 
     split: str
@@ -130,28 +130,28 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Numbers that were fitted after training.
+    """Values that were fitted after training.
 
     Attributes:
-        values: For classes one temperature, for labels one per label, for numbers a standard deviation per number.
-        fitted: On what.
+        values: One temperature for classes; a temperature per label; or a standard deviation per number.
+        fitted: The rows on which they were fitted.
     """
 
     values: tuple[float, ...]
     fitted: Fitted
 
     def to_json(self, key: str, names: Sequence[str] | None) -> JsonObject:
-        """Return what head.json records.
+        """Return the entry in head.json.
 
         Args:
-            names: Of the outputs that have a value each; None for a single value.
+            names: Names of the outputs that have a value each; None for a single value.
         """
         values = self.values[0] if names is None else dict(zip(names, self.values, strict=True))
         return {key: values, "calibrated_on": asdict(self.fitted)}
 
     @classmethod
     def from_json(cls, facts: JsonObject, key: str, names: Sequence[str] | None) -> Self | None:
-        """Read back what :meth:`to_json` gave; None if the run was not calibrated.
+        """Read back what :meth:`to_json` returned; None if the run was not calibrated.
 
         Raises:
             KeyError: A value is missing.
@@ -187,7 +187,7 @@ def fit_label_temperatures(predicted: Floats, targets: Array, split: str) -> Cal
         targets: ``float32[n, labels]``, 0 or 1.
 
     Returns:
-        The temperatures; labels that fewer than five rows have, or have not, share that of all labels together.
+        The temperatures; labels with fewer than five positive or negative rows share that of all labels together.
     """
     check_finite(predicted, split)
     logits, doubt = to_label_logits(predicted), doubt_of(len(predicted))
@@ -208,8 +208,8 @@ def fit_residual_scale(predicted: Floats, targets: Array, spread: Floats, split:
     Args:
         predicted: ``float32[n, numbers]``; at least one row.
         targets: ``float32[n, numbers]``.
-        spread: ``[numbers]``, standard deviations of the training rows: the value if there is one row alone. A
-            thousandth of it is the least value, so that rows without any error do not promise that there never is one.
+        spread: ``[numbers]``, standard deviations of the training rows: the value if there is only one row. The minimum
+            is a thousandth of it, so that rows without any error do not promise that there will never be one.
     """
     check_finite(predicted, split)
     errors, exact = predicted.astype(np.float64) - targets, np.asarray(spread, np.float64)
@@ -218,28 +218,28 @@ def fit_residual_scale(predicted: Floats, targets: Array, spread: Floats, split:
     return Calibration(tuple(np.maximum(fitted, _LEAST_SPREAD * exact).tolist()), Fitted(split, rows))
 
 
-# Where it is applied: arrays, and the model that is saved.
+# Where it is applied: arrays, and the saved model.
 
 
 def temper_classes(probabilities: Floats, temperature: float) -> NDArray[np.float32]:
-    """Return calibrated probabilities of classes; the inverse temperature undoes it."""
+    """Return calibrated probabilities of classes; the inverse temperature reverses it."""
     return np.asarray(softmax(to_class_logits(probabilities) / temperature, axis=-1), np.float32)
 
 
 def temper_labels(probabilities: Floats, temperatures: Sequence[float]) -> NDArray[np.float32]:
-    """Return calibrated probabilities of labels; the inverse temperatures undo it."""
+    """Return calibrated probabilities of labels; the inverse temperatures reverse it."""
     return np.asarray(expit(to_label_logits(probabilities) / np.asarray(temperatures, np.float64)), np.float32)
 
 
 def add_class_temperature(probabilities: Tensor, temperature: float) -> Tensor:
-    """Do what :func:`temper_classes` does with operations of Keras, which any ``.keras`` file may hold."""
+    """Do the same as :func:`temper_classes` with Keras operations, which any ``.keras`` file can contain."""
     logits = keras.ops.log(keras.ops.maximum(probabilities, _LEAST))
     scaled = keras.layers.Rescaling(1.0 / temperature, dtype="float32", name=TEMPERATURE)(logits)
     return keras.layers.Softmax(dtype="float32", name="calibrated")(scaled)
 
 
 def add_label_temperatures(probabilities: Tensor, temperatures: Sequence[float]) -> Tensor:
-    """Do the same as :func:`temper_labels`."""
+    """Do the same as :func:`temper_labels` with Keras operations."""
     ops = keras.ops
     rest = ops.maximum(1.0 - probabilities, _LEAST_REST)
     logits = ops.log(ops.maximum(probabilities, _LEAST)) - ops.log(rest)

@@ -36,7 +36,7 @@ _TEMPERATURE = "temperature"
 
 @dataclass(frozen=True)
 class ClassReport:
-    """Results for one class; ``support`` is its number of rows. Without any, the others are None."""
+    """Results for one class; ``support`` is its number of rows. If it is 0, the others are None."""
 
     name: str
     precision: float | None
@@ -52,11 +52,11 @@ class ClassificationReport(Report):
     Attributes:
         accuracy: Share of rows whose predicted class is the true one.
         accuracy_interval: 95 % Wilson score interval of the accuracy (Wilson 1927).
-        macro_f1: Mean of the F1 of the classes that rows of the split have.
+        macro_f1: Mean F1 of the classes that occur in the split.
         auroc: Area under the ROC curve of the second class, for two classes; else None.
         classes: A report per class.
         confusion: ``confusion[i][j]`` rows of class i were predicted as class j.
-        decision: The thresholds that classes were predicted by; None if the most probable class was predicted.
+        decision: The thresholds that predictions used; None if the most probable class was predicted.
         coverage: How often prediction sets contain the true class, with ``head.coverage``.
     """
 
@@ -71,7 +71,7 @@ class ClassificationReport(Report):
 
     @property
     def without_rows(self) -> tuple[str, ...]:
-        """The classes that no row of the split has."""
+        """The classes that do not occur in the split."""
         return tuple(one.name for one in self.classes if not one.support)
 
     def figures(self) -> JsonObject:
@@ -111,10 +111,11 @@ class ClassPrediction(RankedPrediction):
     Attributes:
         label: The predicted class: the most probable one, unless the run has thresholds.
         score: Its probability.
-        probabilities: Of every class, by name.
-        abstain: Whether the set has more than one class, or the score is below ``min_confidence``; None without both.
-        prediction_set: The classes that contain the true one as often as ``head.coverage`` promises, the most probable
-            first; None without it.
+        probabilities: Probability of every class, by name.
+        abstain: Whether the set has more than one class, or the score is below ``min_confidence``; None without both of
+            them.
+        prediction_set: The set that contains the true class as often as ``head.coverage`` promises, the most probable
+            class first; None without ``head.coverage``.
     """
 
     label: str
@@ -134,13 +135,13 @@ class ClassPrediction(RankedPrediction):
 
 
 def check_class_weights(weights: Mapping[str, float], names: Sequence[str]) -> None:
-    """Check that every class has a weight, and no other name has.
+    """Check that every class has a weight, and that no other name has one.
 
     Args:
         weights: The recipe's ``training.class_weights``.
 
     Raises:
-        ConfigError: With the names.
+        ConfigError: A weight is missing or superfluous; the message has the names.
     """
     missing = [name for name in names if name not in weights]
     unknown = [f"there is no class {name!r}. {did_you_mean(name, names)}" for name in weights if name not in names]
@@ -172,17 +173,17 @@ class ClassificationHead(ProbabilityHead):
 
     @classmethod
     def fit(cls, names: tuple[str, ...], config: HeadConfig, targets: Targets) -> Self:
-        """Make the head with the thresholds that the recipe has.
+        """Make the head with the thresholds of the recipe.
 
         Raises:
-            ConfigError: ``head.threshold`` does not have the names of the classes.
+            ConfigError: The names in ``head.threshold`` are not those of the classes.
         """
         check_threshold(config.threshold, names, classes=True)
         return cls(names, config, decision=make_decision(config.threshold, names))
 
     @classmethod
     def restore(cls, names: tuple[str, ...], config: HeadConfig, facts: JsonObject) -> Self:
-        """Make the head again with its thresholds, its temperature and the bound of its prediction sets."""
+        """Restore the head with its thresholds, its temperature and the bound of its prediction sets."""
         return cls(
             names,
             config,
@@ -200,7 +201,7 @@ class ClassificationHead(ProbabilityHead):
         return {**decision, **calibration, **coverage}
 
     def check_validation(self, targets: Targets) -> None:
-        """Check that each class has a row to choose its threshold by, and that sets can be chosen."""
+        """Check that each class has rows for choosing its threshold, and that there are enough rows for sets."""
         check_validation(self.config.threshold, self.names, targets)
         super().check_validation(targets)
 
@@ -223,7 +224,7 @@ class ClassificationHead(ProbabilityHead):
         return predicted if self.calibration is None else temper_classes(predicted, self.calibration.values[0])
 
     def uncalibrated(self, predicted: Floats) -> Floats:
-        """Return probabilities as the trained model gives them."""
+        """Return the trained model's uncalibrated probabilities."""
         return predicted if self.calibration is None else temper_classes(predicted, 1.0 / self.calibration.values[0])
 
     def add_calibration(self, predictions: Tensor) -> Tensor:
@@ -237,7 +238,7 @@ class ClassificationHead(ProbabilityHead):
         return predicted.max(axis=1)[:, None], (predicted.argmax(axis=1) == targets)[:, None]
 
     def brier_scores(self, predicted: Floats, targets: Targets) -> NDArray[np.float64]:
-        """Return squared errors of the probabilities: their sum, and of two classes half of it (Brier 1950)."""
+        """Return squared errors of the probabilities: their sum over classes, halved for two classes (Brier 1950)."""
         squares = ((predicted.astype(np.float64) - self.encode(targets)) ** 2).sum(axis=1)
         return squares / 2 if len(self.names) == 2 else squares
 
@@ -275,7 +276,7 @@ class ClassificationHead(ProbabilityHead):
             weights: ``none``, ``balanced`` or a weight for each class: the recipe's ``training.class_weights``.
 
         Raises:
-            ConfigError: A class has no weight, or a weight is for no class.
+            ConfigError: A class has no weight, or a weight has no class.
         """
         if isinstance(weights, str):
             if weights == "none":
@@ -303,7 +304,7 @@ class ClassificationHead(ProbabilityHead):
         return counts @ right / counts.sum(axis=1)
 
     def report(self, split: str, predicted: Floats, targets: Targets) -> ClassificationReport:
-        """Compare probabilities with classes; a class without a prediction scores 0, one without rows nothing."""
+        """Compare probabilities with classes; a class without a prediction scores 0, one without rows has no score."""
         indices = np.arange(len(self.names))
         chosen = self.decide(predicted)
         right = int((chosen == targets).sum())
@@ -337,7 +338,7 @@ class ClassificationHead(ProbabilityHead):
         )
 
     def explained_outputs(self, predicted: Floats, targets: Targets | None) -> list[tuple[int, ...]]:
-        """Return the predicted class and the true one; if that is the same or unknown, the next most probable one."""
+        """Return the predicted class and the true one, or the next most probable one if that is the same or unknown."""
         chosen = self.decide(predicted)
         order = np.argsort(-predicted, axis=1, kind="stable")
         others = np.where(order[:, 0] == chosen, order[:, 1], order[:, 0])
@@ -346,18 +347,18 @@ class ClassificationHead(ProbabilityHead):
         return [(int(first), int(second)) for first, second in zip(chosen, others, strict=True)]
 
     def _sets(self, predicted: Floats) -> NDArray[np.bool_]:
-        """Which classes are in the set, for a head with a coverage."""
+        """Which classes are in the set, for a head with ``head.coverage``."""
         if self.coverage is None:
             raise ValueError("no sets were chosen")
         return class_sets(self.coverage, predicted, self.decide(predicted))
 
     def margins(self, predicted: Floats) -> NDArray[np.float64]:
-        """Return the largest probability less the second largest."""
+        """Return the difference of the two largest probabilities."""
         ordered = np.sort(predicted.astype(np.float64), axis=1)
         return np.asarray(ordered[:, -1] - ordered[:, -2])
 
     def to_prediction(self, name: str, row: Floats) -> ClassPrediction:
-        """Name the predicted class, and those of the set."""
+        """Return a record with the predicted class, and with the classes of the set."""
         best = int(self.decide(row))
         probabilities = dict(zip(self.names, row.astype(float).tolist(), strict=True))
         prediction = ClassPrediction(name, self.names[best], float(row[best]), probabilities)
@@ -368,9 +369,10 @@ class ClassificationHead(ProbabilityHead):
         return replace(prediction, abstain=len(order) > 1, prediction_set=tuple(self.names[index] for index in order))
 
     def serving_outputs(self, predicted: Tensor) -> dict[str, Tensor]:
-        """Return ``probabilities``, ``label`` and ``score: float32[batch]``, the label's probability, and ``names``.
+        """Return ``probabilities``, ``label``, its probability ``score: float32[batch]``, and ``names``.
 
-        With a coverage also ``in_set: bool[batch, classes]``, in the order of ``names``, and ``abstain: bool[batch]``.
+        With ``head.coverage`` also ``in_set: bool[batch, classes]``, in the order of ``names``, and
+        ``abstain: bool[batch]``.
         """
         chosen = self._decide_in_graph(predicted)
         outputs = {
@@ -393,7 +395,7 @@ class ClassificationHead(ProbabilityHead):
         return tf.argmax(predicted, axis=-1) if self.decision is None else self.decision.decide_in_graph(predicted)
 
     def is_tied(self, predicted: Floats, tolerance: float) -> NDArray[np.bool_]:
-        """Two classes that tie to within the tolerance may come out either way; so may one at the bound of the set."""
+        """Classes that tie within the tolerance may be swapped; a class near the bound may be in the set or not."""
         if self.decision is not None:
             tied = self.decision.is_tied(predicted, tolerance)
         else:

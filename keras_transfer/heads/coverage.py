@@ -1,14 +1,14 @@
 """Prediction sets and intervals that contain the truth as often as promised: split-conformal prediction.
 
-What contains the truth on validation rows, in the order of how well the model predicted them, contains it on new rows
-as often, if these are exchangeable with the validation rows: whatever the model, and whatever the distribution of the
-data (Vovk, Gammerman & Shafer 2005; Angelopoulos & Bates 2023, https://arxiv.org/abs/2107.07511). The promise is of all
-rows together. It is not of each class, nor of each kind of row.
+Scores on validation rows, sorted by how well the model predicted the rows, give a bound that contains the truth on new
+rows equally often if these are exchangeable with the validation rows: for any model and any distribution of the data
+(Vovk, Gammerman & Shafer 2005; Angelopoulos & Bates 2023, https://arxiv.org/abs/2107.07511). The promise holds for all
+rows together. It does not hold for each class, or for each kind of row.
 
 Sets of classes are those of Sadinle, Lei & Wasserman 2019 (https://arxiv.org/abs/1609.00451): each class whose
 probability reaches a bound. They are the smallest on average; those of Romano, Sesia & Candes 2020
-(https://arxiv.org/abs/2006.02544) adapt more to how hard a row is, and are larger. The class that is predicted is in
-every set here, when the bound is chosen too, so that no set is empty.
+(https://arxiv.org/abs/2006.02544) adapt more to how hard a row is, and are larger. Here, the predicted class is in
+every set, also when the bound is chosen, so that no set is empty.
 """
 
 import math
@@ -28,22 +28,22 @@ from keras_transfer.networks.types import JsonObject, Tensor
 
 Bools = NDArray[np.bool_]
 
-# Of what is in a set in any case.
+# The score of what is always in the set.
 _ALWAYS = -np.inf
 _NEVER_NEEDED = 1.0
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """What was chosen on validation rows, by which sets or intervals contain the truth as often as promised.
+    """The bounds, chosen on validation rows, of sets or intervals that contain the truth as often as promised.
 
     Attributes:
         promised: The share of new rows whose set contains the true class; for each label or number, the share of rows
             for which the truth is not ruled out, or is in the interval.
-        rows: How many validation rows there were.
-        bounds: Of classes one, the probability from which on a further class is in the set. Of labels one each, the
-            probability from which on the other answer is not ruled out. Of numbers one each, half the width of the
-            interval.
+        rows: Number of validation rows.
+        bounds: For classes, one: the probability from which a further class is in the set. For labels, one per label:
+            the probability from which the other answer is not ruled out. For numbers, one per number: half the width of
+            the interval.
     """
 
     promised: float
@@ -51,10 +51,10 @@ class Coverage:
     bounds: tuple[float, ...]
 
     def to_json(self, names: Sequence[str] | None = None) -> JsonObject:
-        """Return what head.json records.
+        """Return the entry in head.json.
 
         Args:
-            names: Of what has a bound each; None if there is one bound for all.
+            names: Names of the outputs that have a bound each; None if there is one bound for all.
         """
         bounds = self.bounds[0] if names is None else dict(zip(names, self.bounds, strict=True))
         return {"promised": self.promised, "rows": self.rows, "bounds": bounds}
@@ -63,11 +63,11 @@ class Coverage:
     def restore(
         cls, promised: float | None, facts: JsonObject, names: Sequence[str] | None = None
     ) -> "Coverage | None":
-        """Read back what a run recorded in head.json.
+        """Read back the entry of a run in head.json.
 
         Args:
             promised: The recipe's ``head.coverage``; None for a recipe without it.
-            names: Of what has a bound each; None if there is one bound for all.
+            names: Names of the outputs that have a bound each; None if there is one bound for all.
 
         Raises:
             KeyError: A value is missing.
@@ -88,13 +88,13 @@ class Coverage:
 
 
 def check_rows(coverage: float | None, rows: int) -> None:
-    """Check that there are enough validation rows for what a recipe promises.
+    """Check that there are enough validation rows for the coverage of a recipe.
 
     Args:
         coverage: The recipe's ``head.coverage``.
 
     Raises:
-        ConfigError: With the number that is needed.
+        ConfigError: There are too few; the message has the number that is needed.
     """
     if coverage is None or _rank(coverage, rows) <= rows:
         return
@@ -106,24 +106,24 @@ def check_rows(coverage: float | None, rows: int) -> None:
 
 
 def rows_needed(coverage: float) -> int:
-    """Return the least number of rows n with which (n + 1) * coverage <= n."""
+    """Return the smallest number of rows n with (n + 1) * coverage <= n."""
     exact = _exact(coverage)
     return math.ceil(exact / (1 - exact))
 
 
 def _most_covered(rows: int) -> float:
-    """What that many rows can promise, rounded down."""
+    """The highest coverage for that number of rows, rounded down."""
     digits = len(str(rows)) + 1
     return math.floor(Fraction(rows, rows + 1) * 10**digits) / 10**digits
 
 
 def _exact(coverage: float) -> Fraction:
-    """The number that a recipe has: 0.9 and not the nearest binary one, which may be on the other side of a rank."""
+    """The decimal number in a recipe: 0.9, not the nearest binary one, which may change the rank."""
     return Fraction(repr(coverage))
 
 
 def _rank(coverage: float, rows: int) -> int:
-    """The rank of the row that bounds the others: with n alone, n * coverage would promise too much of few rows."""
+    """The rank of the bounding row: with n instead of n + 1, n * coverage would promise too much for few rows."""
     return math.ceil((rows + 1) * _exact(coverage))
 
 
@@ -131,14 +131,14 @@ def _rank(coverage: float, rows: int) -> int:
 
 
 def conformal_quantile(scores: Floats, coverage: float) -> float:
-    """Return the bound that a score of a new row does not exceed with the probability that is promised.
+    """Return the bound that the score of a new row does not exceed with the promised probability.
 
     It is the ``ceil((n + 1) * coverage)``-th of n scores in ascending order. A new score that is exchangeable with them
     is at most as large with a probability of at least ``coverage``; without ties, of at most
     ``coverage + 1 / (n + 1)``.
 
     Args:
-        scores: ``[n]``, how badly each row was predicted.
+        scores: ``[n]``, how badly each row was predicted: higher is worse.
 
     Raises:
         ConfigError: There are too few rows.
@@ -149,7 +149,7 @@ def conformal_quantile(scores: Floats, coverage: float) -> float:
 
 
 def cover_classes(coverage: float, predicted: Floats, chosen: NDArray[np.int64], targets: NDArray[Any]) -> Coverage:
-    """Choose the probability from which on a class is in the set beside the predicted one.
+    """Choose the probability from which a class is in the set in addition to the predicted one.
 
     Args:
         coverage: The share of rows whose set contains the true class.
@@ -163,7 +163,7 @@ def cover_classes(coverage: float, predicted: Floats, chosen: NDArray[np.int64],
 
 
 def cover_labels(coverage: float, predicted: Floats, present: Bools, targets: Floats) -> Coverage:
-    """Choose, for each label, the probability from which on the answer that was not given is not ruled out.
+    """Choose, for each label, the probability from which the answer that was not predicted is not ruled out.
 
     Args:
         coverage: For each label, the share of rows for which the truth is not ruled out.
@@ -179,7 +179,7 @@ def cover_labels(coverage: float, predicted: Floats, present: Bools, targets: Fl
 
 
 def cover_numbers(coverage: float, predicted: Floats, targets: Floats) -> Coverage:
-    """Choose half the width of each number's interval, by absolute residuals.
+    """Choose half the width of each number's interval, from absolute residuals.
 
     Args:
         coverage: For each number, the share of rows whose interval contains it.
@@ -192,7 +192,7 @@ def cover_numbers(coverage: float, predicted: Floats, targets: Floats) -> Covera
 
 
 def _least_probability(given: Floats, is_right: Bools, coverage: float) -> float:
-    """The bound for probabilities of the truth; what is predicted is in the set in any case."""
+    """The bound on probabilities of the truth; the predicted class or answer is always in the set."""
     found = conformal_quantile(np.where(is_right, _ALWAYS, -given.astype(np.float64)), coverage)
     return _NEVER_NEEDED if found == _ALWAYS else -found
 
@@ -204,7 +204,7 @@ def _of_answer(predicted: Floats, present: Bools) -> Floats:
 
 
 def residuals(predicted: Floats, targets: Floats) -> Floats:
-    """Return how far predicted numbers are from the true ones, ``float64[n, numbers]``."""
+    """Return the absolute errors of predicted numbers, ``float64[n, numbers]``."""
     return np.abs(predicted.astype(np.float64) - targets.astype(np.float64))
 
 
@@ -224,7 +224,7 @@ def class_sets(coverage: Coverage, predicted: Floats, chosen: NDArray[np.int64])
 
 
 def class_sets_in_graph(coverage: Coverage, predicted: Tensor, chosen: Tensor) -> Tensor:
-    """Do the same with tensors of a batch."""
+    """Do the same with tensors of a batch in a graph."""
     own = tf.one_hot(chosen, predicted.shape[-1], on_value=True, off_value=False, dtype=tf.bool)
     return own | (predicted >= tf.constant(coverage.bounds[0], tf.float32))
 
@@ -241,18 +241,18 @@ def uncertain_labels(coverage: Coverage, predicted: Floats, present: Bools) -> B
 
 
 def uncertain_labels_in_graph(coverage: Coverage, predicted: Tensor, present: Tensor) -> Tensor:
-    """Do the same with tensors of a batch."""
+    """Do the same with tensors of a batch in a graph."""
     return tf.where(present, 1.0 - predicted, predicted) >= tf.constant(coverage.bounds, tf.float32)
 
 
 def class_sets_tie(
     coverage: Coverage, predicted: Floats, chosen: NDArray[np.int64], tolerance: float
 ) -> NDArray[np.bool_]:
-    """Return ``bool[n]``, whose set depends on less than a tolerance of the probabilities."""
+    """Return ``bool[n]``: whether the set of a row changes within a tolerance of the probabilities."""
     other = np.asarray(np.arange(predicted.shape[-1]) != chosen[:, None])
     return np.asarray((other & (np.abs(predicted - coverage.bounds[0]) < tolerance)).any(axis=1))
 
 
 def uncertain_labels_tie(coverage: Coverage, predicted: Floats, present: Bools, tolerance: float) -> NDArray[np.bool_]:
-    """Return ``bool[n]``, for which rows an uncertain label depends on less than a tolerance."""
+    """Return ``bool[n]``: whether an uncertain label of a row changes within a tolerance of the probabilities."""
     return np.asarray((np.abs(_of_answer(predicted, ~present) - np.array(coverage.bounds)) < tolerance).any(axis=1))

@@ -1,4 +1,4 @@
-"""How often prediction sets and intervals contain the truth, as reports record it."""
+"""Reports of how often prediction sets and intervals contain the truth."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ from keras_transfer.networks.types import JsonObject
 
 @dataclass(frozen=True)
 class LabelCoverage:
-    """How often the truth about a label was not ruled out, with a 95 % Wilson interval, and how often both answers."""
+    """How often the truth about a label was not ruled out, with a 95 % Wilson interval; how often it was uncertain."""
 
     name: str
     covered: float
@@ -40,10 +40,10 @@ class SetReport:
 
     Attributes:
         promised: The recipe's ``head.coverage``.
-        validation_rows: By which the sets were chosen.
+        validation_rows: Number of rows on which the sets were chosen.
         covered: The share of rows whose set contains the true class; of labels the mean over labels of the share of
             rows for which the truth is not ruled out.
-        interval: Its 95 % interval: Wilson's for classes, of a bootstrap over rows for labels.
+        interval: Its 95 % interval: Wilson's for classes, a bootstrap over rows for labels.
         mean_size: Mean number of classes in a set, or of labels that may be present.
         abstained: The share of rows whose set has more than one class, or for which a label is uncertain.
         labels: A report per label; of classes none.
@@ -58,12 +58,12 @@ class SetReport:
     labels: tuple[LabelCoverage, ...] = ()
 
     def to_json(self) -> JsonObject:
-        """Return what metrics.json records."""
+        """Return the entry in metrics.json."""
         return _to_json(asdict(self), "labels")
 
     @classmethod
     def from_json(cls, values: JsonObject) -> "SetReport":
-        """Read back what :meth:`to_json` gave."""
+        """Read back what :meth:`to_json` returned."""
         labels = tuple(LabelCoverage(name, **_read(label)) for name, label in values.get("labels", {}).items())
         return cls(**_read({key: value for key, value in values.items() if key != "labels"}), labels=labels)
 
@@ -81,7 +81,7 @@ class IntervalReport:
 
     Attributes:
         promised: The recipe's ``head.coverage``, for each number.
-        validation_rows: By which the widths were chosen.
+        validation_rows: Number of rows on which the widths were chosen.
         numbers: A report per number.
     """
 
@@ -90,17 +90,17 @@ class IntervalReport:
     numbers: tuple[NumberCoverage, ...]
 
     def to_json(self) -> JsonObject:
-        """Return what metrics.json records."""
+        """Return the entry in metrics.json."""
         return _to_json(asdict(self), "numbers")
 
     @classmethod
     def from_json(cls, values: JsonObject) -> "IntervalReport":
-        """Read back what :meth:`to_json` gave."""
+        """Read back what :meth:`to_json` returned."""
         numbers = tuple(NumberCoverage(name, **_read(number)) for name, number in values["numbers"].items())
         return cls(values["promised"], values["validation_rows"], numbers)
 
     def lines(self) -> dict[str, str]:
-        """Return a line per number, by its title."""
+        """Return a line for each number, by its title."""
         several = len(self.numbers) > 1
         return {
             f"coverage of {number.name}" if several else "coverage": (
@@ -112,7 +112,7 @@ class IntervalReport:
 
 
 def _to_json(values: JsonObject, key: str) -> JsonObject:
-    """Rows of a record by their names."""
+    """A record with its rows keyed by their names."""
     named = {row.pop("name"): {k: _plain(v) for k, v in row.items()} for row in values.pop(key)}
     return {name: _plain(value) for name, value in values.items()} | ({key: named} if named else {})
 

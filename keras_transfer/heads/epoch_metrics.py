@@ -21,7 +21,7 @@ class EpochMetric:
     """A metric that a head can report every epoch.
 
     Attributes:
-        name: As in the history; validation adds ``val_`` in front.
+        name: Its name in the history; validation metrics have the prefix ``val_``.
         mode: Whether a lower or a higher value is better.
         make: Returns a new metric of encoded targets and raw outputs.
     """
@@ -36,9 +36,9 @@ class LogitF1(keras.metrics.F1Score):
     """F1 of logits.
 
     Args:
-        activation: From logits to probabilities: ``softmax`` for classes, of which the most probable one is predicted,
+        activation: From logits to probabilities: ``softmax`` for classes, of which the most probable is predicted, or
             ``sigmoid`` for labels.
-        **options: Those of ``keras.metrics.F1Score``.
+        **options: Options of ``keras.metrics.F1Score``.
     """
 
     def __init__(self, activation: Literal["softmax", "sigmoid"] = "softmax", **options: object) -> None:
@@ -49,7 +49,7 @@ class LogitF1(keras.metrics.F1Score):
         super().update_state(y_true, getattr(keras.ops, self._activation)(y_pred), sample_weight)
 
     def result(self) -> Tensor:
-        """Return F1; a macro average is that of the outputs that rows have, as in reports, and 0 if there are none."""
+        """Return F1; a macro average is over the outputs that occur, as in reports, and 0 if none does."""
         if self.average != "macro":
             return super().result()
         ops = keras.ops
@@ -65,7 +65,7 @@ _BINS, _FINEST, _LARGEST = 4096, 0.01, 20.0
 
 
 class _Ranking(keras.metrics.Metric):
-    """Counts of positive and negative rows over the bins of each output's logit: what metrics of their order need."""
+    """Counts of positive and negative rows over bins of each output's logit, for metrics of ranking."""
 
     def __init__(self, outputs: int, *, classes: bool, name: str) -> None:
         super().__init__(name=name)
@@ -85,20 +85,20 @@ class _Ranking(keras.metrics.Metric):
             counts.assign_add(ops.segment_sum(ops.ravel(marks), index, num_segments=self._outputs * _BINS))
 
     def _counts(self) -> tuple[Tensor, Tensor]:
-        """Positive and negative rows, ``[outputs, bins]``, from the lowest score to the highest."""
+        """Counts of positive and negative rows, ``[outputs, bins]``, from the lowest score to the highest."""
         shape = (self._outputs, _BINS)
         return keras.ops.reshape(self._positives, shape), keras.ops.reshape(self._negatives, shape)
 
 
 class MeanAUROC(_Ranking):
-    """Mean area under the ROC curve of outputs that have both positive and negative rows; NaN if there is none.
+    """Mean area under the ROC curve of outputs that have both positive and negative rows; NaN if there are none.
 
-    Of classes, each is compared with all others; for two classes this is the area of either. Rows whose scores share a
-    bin count as tied.
+    Each class is compared with all others; for two classes the area is the same for both. Rows whose scores are in the
+    same bin count as tied.
     """
 
     def result(self) -> Tensor:
-        """Return the share of pairs, of a positive and a negative row, that are in order (Hanley and McNeil 1982)."""
+        """Return the share of pairs of a positive and a negative row in the right order (Hanley and McNeil 1982)."""
         ops = keras.ops
         positives, negatives = self._counts()
         below = ops.cumsum(negatives, axis=1) - negatives
@@ -107,7 +107,7 @@ class MeanAUROC(_Ranking):
 
 
 class MeanAveragePrecision(_Ranking):
-    """Mean average precision of outputs that have positive rows, as in the report; NaN if there is none."""
+    """Mean average precision of outputs that have positive rows, as in the report; NaN if there are none."""
 
     def result(self) -> Tensor:
         ops = keras.ops
@@ -121,8 +121,8 @@ class MeanRootMeanSquaredError(keras.metrics.Metric):
     """Root mean squared error of each number, averaged over the numbers.
 
     Args:
-        units: ``[numbers]``, what a difference of 1 in raw outputs is in the units of the result.
-        name: In the history.
+        units: ``[numbers]``, the size of a difference of 1 in raw outputs in the units of the result.
+        name: Its name in the history.
     """
 
     def __init__(self, units: Floats, *, name: str) -> None:
@@ -141,15 +141,15 @@ class MeanRootMeanSquaredError(keras.metrics.Metric):
 
 
 def _against_others(logits: Tensor) -> Tensor:
-    """The logit of each class against the mean of all others, which orders rows as its probability does."""
+    """The logit of each class against the mean of all others, which ranks rows as its probability does."""
     logs = keras.ops.log_softmax(keras.ops.cast(logits, "float32"), axis=-1)
-    # Of a probability that rounds to 1, the others have what float32 can still tell from 0.
+    # If a probability rounds to 1, the others have the smallest one that float32 can distinguish from 0.
     others = keras.ops.log(keras.ops.maximum(-keras.ops.expm1(logs), 1e-9))
     return logs - others + math.log(logits.shape[-1] - 1)
 
 
 def _mean_of_defined(numerators: Tensor, denominators: Tensor) -> Tensor:
-    """The mean of the fractions whose denominator is not 0; NaN if all are."""
+    """The mean of the fractions whose denominator is not 0; NaN if there are none."""
     defined = keras.ops.cast(denominators > 0, "float32")
     return keras.ops.sum(keras.ops.divide_no_nan(numerators, denominators)) / keras.ops.sum(defined)
 
@@ -157,19 +157,19 @@ def _mean_of_defined(numerators: Tensor, denominators: Tensor) -> Tensor:
 CALIBRATED_LOSS = "calibrated_loss"
 """Name of the metric; for a head that has nothing to calibrate it is the loss."""
 
-# A parabola through three neighbours finds the least loss to half a percent at worst; the bounds have neighbours, too.
+# A parabola through three neighbours finds the lowest loss to half a percent at worst; the bounds have neighbours, too.
 _STEP = 0.25
 _FACTORS = np.exp(np.arange(POWERS[0] - _STEP, POWERS[1] + 1.5 * _STEP, _STEP)).astype(np.float32)
-# Outputs times factors that are computed at once.
+# How many products of outputs and factors are computed at once.
 _MOST_AT_ONCE = 2**16
 _ROWS_AT_ONCE = 1024
 
 
 def calibrated_loss(outputs: int, *, classes: bool) -> EpochMetric:
-    """Return the metric of a head.
+    """Return the metric for a head.
 
     Args:
-        classes: Whether they are classes, of which a row has one, or labels.
+        classes: Whether the outputs are classes, of which a row has exactly one, or labels.
     """
     return EpochMetric(CALIBRATED_LOSS, "min", lambda: CalibratedLoss(outputs, classes=classes, name=CALIBRATED_LOSS))
 
@@ -178,22 +178,22 @@ def calibrated_loss(outputs: int, *, classes: bool) -> EpochMetric:
 class CalibratedLoss(keras.metrics.Metric):
     """Cross-entropy of logits at the temperature that is best for the rows so far, in nats.
 
-    Sums over rows are kept for a grid of factors on logits, so that batches, devices and processes can be added up. As
-    in :mod:`keras_transfer.heads.calibration`, one more row counts of which nothing is known, a temperature far from 1
-    costs something while there are few rows, and each label has its own; the result is the mean of the labels.
+    Sums over rows are stored for a grid of factors on logits, so that batches, devices and processes can be summed. As
+    in :mod:`keras_transfer.heads.calibration`, there is one extra row of which nothing is known, a temperature far from
+    1 is penalized if there are few rows, and each label has its own; the result is the mean over labels.
 
     Args:
-        outputs: How many there are.
+        outputs: Number of outputs.
         classes: Whether they are classes or labels.
-        name: In the history.
+        name: Its name in the history.
     """
 
     def __init__(self, outputs: int, *, classes: bool, name: str = CALIBRATED_LOSS) -> None:
         super().__init__(name=name)
         self._outputs, self._classes = outputs, classes
         columns = 1 if classes else outputs
-        # A loss is a part that depends on the factor, and a part that is proportional to it: for the true targets, and
-        # for a row of which nothing is known. All are positive: nothing cancels out.
+        # A loss is the sum of a part that depends on the factor, and a part that is proportional to it: for the true
+        # targets, and for the extra row. All are positive, so nothing cancels out.
         self._bent = self.add_variable((columns, len(_FACTORS)), "zeros", name="bent")
         self._straight = self.add_variable((columns,), "zeros", name="straight")
         self._unknown = self.add_variable((columns,), "zeros", name="unknown")
@@ -221,7 +221,7 @@ class CalibratedLoss(keras.metrics.Metric):
         self._rows.assign_add(ops.cast(ops.shape(logits)[0], "float32"))
 
     def _sum_bent(self, below: Tensor, factors: Tensor) -> Tensor:
-        """``[columns, factors]``: log-sum-exp of what is below the largest logit, or softplus of the distance to 0."""
+        """``[columns, factors]``: log-sum-exp of distances below the largest logit, or softplus of those to 0."""
         ops = keras.ops
         scaled = -below[:, :, None] * factors
         if self._classes:
@@ -231,8 +231,8 @@ class CalibratedLoss(keras.metrics.Metric):
     def measure(self, y_true: Array, y_pred: Array) -> float:
         """Return the result of these rows alone, ``[n, outputs]``.
 
-        The metric's variables stay as they are. Processes that share them would each add all rows; unlike a mean, the
-        result depends on how many there are.
+        The metric's variables do not change. Processes that share them would each add all rows; unlike a mean, the
+        result depends on the number of rows.
         """
         state = self.stateless_reset_state()
         for start in range(0, len(y_pred), _ROWS_AT_ONCE):
@@ -241,7 +241,7 @@ class CalibratedLoss(keras.metrics.Metric):
         return float(self.stateless_result(state))
 
     def result(self) -> Tensor:
-        """Return the least loss of the grid, by a parabola through it and its neighbours."""
+        """Return the lowest loss of the grid, by a parabola through it and its neighbours."""
         ops = keras.ops
         doubt = 1.0 / (self._rows + 1.0)
         straight = (1.0 - doubt) * self._straight + doubt * self._unknown
@@ -251,7 +251,7 @@ class CalibratedLoss(keras.metrics.Metric):
         before, at, after = (ops.take_along_axis(losses, (middle + k)[:, None], axis=1)[:, 0] for k in (-1, 0, 1))
         curvature = before - 2.0 * at + after
         lower = ops.divide_no_nan(ops.square(after - before), 8.0 * curvature)
-        # At an end of the grid a parabola would lead out of it.
+        # At an end of the grid, a parabola could extrapolate.
         least = ops.min(losses, axis=1)
         inside = ops.logical_and(at <= before, at <= after)
         return ops.mean(ops.where(inside, at - lower, least))

@@ -1,4 +1,4 @@
-"""How good a model is: predictions for a split, and metrics of them with intervals."""
+"""Evaluation of models: predictions for a split, and metrics of them with intervals."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -24,13 +24,13 @@ Score = Callable[[Floats, Floats], Floats]
 
 @dataclass(frozen=True)
 class Figure:
-    """What models are compared by.
+    """A metric by which models are compared.
 
     Attributes:
-        name: In metrics.json.
-        words: Format of a value, with its name.
-        unit: Of a difference.
-        is_error: Whether less is better.
+        name: Its name in metrics.json.
+        words: Format of a value, with the metric's name.
+        unit: Unit of a difference.
+        is_error: Whether lower is better.
         is_share: Whether differences are given in hundredths; by default whether it is not an error.
     """
 
@@ -77,15 +77,15 @@ FIGURES = {
 
 @dataclass(frozen=True)
 class Gain:
-    """What fine-tuning gained over a solved head on the pretrained network, on the same rows.
+    """The gain of fine-tuning over a solved head on the pretrained network, on the same rows.
 
     Attributes:
-        figure: What was compared.
-        head_value: Of the solved head alone.
-        difference: The fine-tuned model's value less that.
+        figure: The metric that was compared.
+        head_value: The value of the solved head alone.
+        difference: The fine-tuned model's value minus ``head_value``.
         interval: 95 % interval of the difference: percentiles of a paired bootstrap over the rows.
-        head_seconds: Time for features and solution.
-        seconds: Time of all phases.
+        head_seconds: Time for computing features and solving.
+        seconds: Duration of all phases.
     """
 
     figure: Figure
@@ -97,7 +97,7 @@ class Gain:
 
     @property
     def is_measurable(self) -> bool:
-        """Whether the interval leaves out zero."""
+        """Whether the interval excludes zero."""
         return self.interval[0] > 0 or self.interval[1] < 0
 
     def __str__(self) -> str:
@@ -110,7 +110,7 @@ class Gain:
         return f"{verdict} the solved head alone ({self.head_value:.4f}), {difference}; {cheaper}"
 
     def to_json(self) -> JsonObject:
-        """Return what metrics.json records; the figure's name is part of a key."""
+        """Return the entry in metrics.json; the name of the metric is part of a key."""
         return {
             f"head_{self.figure.name}": self.head_value,
             "difference": self.difference,
@@ -121,7 +121,7 @@ class Gain:
 
     @classmethod
     def from_json(cls, values: JsonObject) -> "Gain":
-        """Read back what :meth:`to_json` gave."""
+        """Read back what :meth:`to_json` returned."""
         figure = next(figure for figure in FIGURES.values() if f"head_{figure.name}" in values)
         rest = {key: values[key] for key in ("difference", "head_seconds", "seconds")}
         low, high = values["interval"]
@@ -142,7 +142,7 @@ def measure_gain(
 
     Args:
         predicted: ``float32[n, outputs]`` of the fine-tuned model.
-        head_score: How to get it for the solved head, if it decides by thresholds of its own.
+        head_score: Computes the score of the solved head, if it uses its own thresholds.
 
     Returns:
         The gain. The bootstrap is seeded: the same rows give the same interval.
@@ -164,12 +164,12 @@ def measure_gain(
 
 @dataclass(frozen=True)
 class Improvement:
-    """What training bought: the trained model against the same model before training, on the same rows.
+    """The improvement by training: the trained model compared with the same model before training, on the same rows.
 
     Attributes:
-        figure: What was compared.
-        before: Of the model before training.
-        difference: The trained model's value less that.
+        figure: The metric that was compared.
+        before: The value of the model before training.
+        difference: The trained model's value minus ``before``.
         interval: 95 % interval of the difference: percentiles of a paired bootstrap.
     """
 
@@ -180,7 +180,7 @@ class Improvement:
 
     @property
     def is_measurable(self) -> bool:
-        """Whether the interval leaves out zero."""
+        """Whether the interval excludes zero."""
         return self.interval[0] > 0 or self.interval[1] < 0
 
     def __str__(self) -> str:
@@ -191,12 +191,12 @@ class Improvement:
         return values if self.figure.is_better(self.difference, 0.0) else f"{values}, WORSE than before"
 
     def to_json(self) -> JsonObject:
-        """Return what metrics.json records."""
+        """Return the entry in metrics.json."""
         return {"before": self.before, "difference": self.difference, "interval": list(self.interval)}
 
     @classmethod
     def from_json(cls, figure: Figure, values: JsonObject) -> "Improvement":
-        """Read back what :meth:`to_json` gave."""
+        """Read back what :meth:`to_json` returned."""
         low, high = values["interval"]
         return cls(figure, float(values["before"]), float(values["difference"]), (float(low), float(high)))
 
@@ -206,10 +206,10 @@ class Report(ABC):
     """Results of a model on a split; each kind of target has further metrics.
 
     Attributes:
-        split: The split's name.
-        n: How many rows.
-        loss: Mean of what is minimised.
-        gain: Over the solved head, if that was measured.
+        split: The name of the split.
+        n: Number of rows.
+        loss: Mean of the training objective.
+        gain: The gain over the solved head, if it was measured.
         calibration: How well calibrated predictions are; None if the head does not measure it.
     """
 
@@ -221,27 +221,27 @@ class Report(ABC):
 
     @property
     def improvements(self) -> tuple[Improvement, ...]:
-        """What training bought, the most important figure first; empty if that was not measured."""
+        """The improvements by training, the most important metric first; empty if they were not measured."""
         return ()
 
     @abstractmethod
     def figures(self) -> JsonObject:
-        """Return the metrics of this kind of target as metrics.json records them."""
+        """Return the metrics of this kind of target for metrics.json."""
 
     @classmethod
     @abstractmethod
     def read_figures(cls, values: JsonObject) -> JsonObject:
-        """Return the fields that :meth:`figures` gave."""
+        """Return the fields from what :meth:`figures` returned."""
 
     def to_json(self) -> JsonObject:
-        """Return what metrics.json records of this split."""
+        """Return the entry of this split in metrics.json."""
         gain = {"gain": self.gain.to_json()} if self.gain else {}
         calibration = {"calibration": self.calibration.to_json()} if self.calibration else {}
         return {"n": self.n, "loss": self.loss, **self.figures(), **calibration, **gain}
 
     @classmethod
     def from_json(cls, split: str, values: JsonObject) -> Self:
-        """Read back what :meth:`to_json` gave."""
+        """Read back what :meth:`to_json` returned."""
         gain = Gain.from_json(values["gain"]) if "gain" in values else None
         measured = CalibrationReport.from_json(values["calibration"]) if "calibration" in values else None
         figures = cls.read_figures(values)
@@ -249,7 +249,7 @@ class Report(ABC):
 
 
 def stack_rows(parts: Sequence[Floats]) -> NDArray[np.float32]:
-    """Return predictions of several batches, one after the other; shorter rows are filled up with :data:`NOTHING`.
+    """Concatenate predictions of several batches; shorter rows are padded with :data:`NOTHING`.
 
     Args:
         parts: ``float32[rows, outputs]`` each.
@@ -260,7 +260,7 @@ def stack_rows(parts: Sequence[Floats]) -> NDArray[np.float32]:
 
 
 def mean_where_present(values: Floats, present: NDArray[np.bool_]) -> float:
-    """Return the mean of metrics over the classes or labels that rows have; 0 if there are none.
+    """Return the mean of metrics over the classes or labels that occur; 0 if none does.
 
     This is what scikit-learn returns with ``average="macro"`` and ``labels`` set to the classes of ``y_true``.
     """
@@ -271,8 +271,8 @@ def predict(model: Model, batches: Batches) -> NDArray[np.float32]:
     """Run a model over a dataset.
 
     Returns:
-        ``float32[n, outputs]``, in the order of the dataset. Of a model whose outputs differ in length from batch to
-        batch, rows are filled up with :data:`NOTHING`; of one with several outputs, vectors of one number come first.
+        ``float32[n, outputs]``, in the order of the dataset. If the length of outputs differs from batch to batch, rows
+        are padded with :data:`NOTHING`; of several outputs, vectors with one number per row come first.
     """
     if isinstance(model.output_shape, tuple) and model.output_shape[-1] is not None:
         return np.asarray(model.predict(batches, verbose=0), np.float32)
@@ -281,7 +281,7 @@ def predict(model: Model, batches: Batches) -> NDArray[np.float32]:
 
 
 def put_side_by_side(outputs: Any) -> NDArray[np.float32]:
-    """Return what a model returned for a batch, ``float32[rows, outputs]``."""
+    """Concatenate the outputs of a model for a batch, ``float32[rows, outputs]``."""
     arrays = [np.asarray(output, np.float32) for output in keras.tree.flatten(outputs)]
     columns = [array[:, None] if array.ndim == 1 else array for array in sorted(arrays, key=lambda array: array.ndim)]
     return np.concatenate(columns, axis=1)

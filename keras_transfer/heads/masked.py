@@ -1,4 +1,4 @@
-"""The head of pre-training on texts: which token was at each masked position."""
+"""The head of pre-training on texts: it predicts the token at each masked position."""
 
 from dataclasses import dataclass
 
@@ -16,12 +16,12 @@ from keras_transfer.networks.types import Batches, JsonObject, Tensor
 
 @dataclass(frozen=True)
 class MaskedLanguageHead(TokenHead):
-    """Which token was at each masked position, out of the whole vocabulary (Devlin et al. 2019, arXiv 1810.04805).
+    """Predicts the token at each masked position, out of the whole vocabulary (Devlin et al. 2019, arXiv 1810.04805).
 
     Targets are ``int32[batch, masked]``, -1 at positions that a shorter text does not use.
 
     Attributes:
-        names: Of the outputs: there are as many as tokens, and they have no names.
+        names: Names of the outputs; tokens have none.
         embedding: The network's own embedding of tokens, which is the output layer's kernel too.
     """
 
@@ -31,9 +31,9 @@ class MaskedLanguageHead(TokenHead):
 
     def read_out(self, pooled: Tensor) -> Tensor:
         """Turn ``[batch, masked, width]`` into logits, ``float32[batch, masked, vocabulary]``."""
-        import keras_hub  # takes seconds, and images need none of it
+        import keras_hub  # takes seconds, and recipes on images do not need it
 
-        # The network has taken the masked tokens out: the head is to take them all.
+        # The network has already gathered the masked tokens: the head takes all of them.
         every = keras.ops.cumsum(keras.ops.ones_like(pooled[..., 0], dtype="int32"), axis=1) - 1
         head = keras_hub.layers.MaskedLMHead(
             token_embedding=self.embedding, intermediate_activation="gelu", dtype="float32", name=LOGITS
@@ -41,7 +41,7 @@ class MaskedLanguageHead(TokenHead):
         return head(pooled, every)
 
     def encode(self, targets: Targets) -> NDArray[np.float32]:
-        """Return nothing for each row: the reader makes targets of the texts themselves."""
+        """Return no target for each row: the reader makes targets from the texts themselves."""
         return np.zeros((len(targets), 0), np.float32)
 
 
@@ -50,8 +50,8 @@ class MaskedReport(Report):
     """How well a network predicts masked tokens.
 
     Attributes:
-        masked: How many tokens were masked in the rows; the same ones every time.
-        accuracy: Share of those that the network predicted correctly. The loss is the mean over them, too, in nats.
+        masked: Number of masked tokens in the rows; the same tokens every time.
+        accuracy: Share of them that the network predicted correctly. The loss is also the mean over them, in nats.
     """
 
     masked: int
@@ -59,7 +59,7 @@ class MaskedReport(Report):
 
     @property
     def perplexity(self) -> float:
-        """From how many tokens the network as good as chose, at each masked one."""
+        """The effective number of tokens that the network chose from at each masked position."""
         return float(np.exp(self.loss))
 
     def figures(self) -> JsonObject:
@@ -75,7 +75,7 @@ def evaluate_masked(model: keras.Model, batches: Batches, *, split: str, n: int)
 
     Args:
         model: From inputs to logits, ``float32[batch, masked, vocabulary]``.
-        batches: Inputs, and what was masked, ``int32[batch, masked]``, -1 where nothing was.
+        batches: Inputs, and the masked tokens, ``int32[batch, masked]``, -1 at unused positions.
     """
     found = evaluate_tokens(model, batches)
     return MaskedReport(split=split, n=n, loss=found.loss, masked=found.tokens, accuracy=found.accuracy)

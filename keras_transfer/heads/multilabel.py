@@ -44,7 +44,7 @@ _TEMPERATURE = "temperature"
 
 @dataclass(frozen=True)
 class LabelReport:
-    """Results for one label; ``support`` is its number of rows. Without any, the others are None."""
+    """Results for one label; ``support`` is its number of rows. If it is 0, the others are None."""
 
     name: str
     threshold: float
@@ -60,13 +60,13 @@ class MultilabelReport(Report):
     """Results of a multi-label model on a split; its loss is the mean binary cross-entropy over labels, in nats.
 
     Attributes:
-        mean_average_precision: Mean of the labels' average precision, over labels that rows of the split have; None
-            where no row has a label.
+        mean_average_precision: Mean of the labels' average precision, over labels that occur in the split; None if none
+            does.
         mean_average_precision_interval: Its 95 % bootstrap interval.
-        macro_f1: Mean of the F1 at their thresholds, over labels that rows of the split have.
+        macro_f1: Mean F1 at the labels' thresholds, over labels that occur in the split.
         micro_f1: F1 over all decisions together.
         labels: A report per label.
-        choice: How the labels' thresholds were chosen; None for 0.5, and for those that the recipe has.
+        choice: How the labels' thresholds were chosen; None for 0.5, and for thresholds of the recipe.
         coverage: How often the truth about labels is not ruled out, with ``head.coverage``.
     """
 
@@ -80,7 +80,7 @@ class MultilabelReport(Report):
 
     @property
     def without_rows(self) -> tuple[str, ...]:
-        """The labels that no row of the split has."""
+        """The labels that do not occur in the split."""
         return tuple(label.name for label in self.labels if not label.support)
 
     def figures(self) -> JsonObject:
@@ -116,13 +116,13 @@ class MultilabelPrediction(RankedPrediction):
 
     Attributes:
         labels: Those whose probability reaches their threshold.
-        probabilities: Of every label, by name.
-        abstain: Whether a label is uncertain, or the probability of a decision, that a label is there or that it is
-            not, is below ``min_confidence``; None without ``head.coverage`` and that.
-        prediction_set: The labels that may be there: those predicted, and those that are uncertain; None without
+        probabilities: Probability of every label, by name.
+        abstain: Whether a label is uncertain, or the probability of any decision, that a label is present or absent, is
+            below ``min_confidence``; None if neither ``head.coverage`` nor ``min_confidence`` is used.
+        prediction_set: The labels that may be present: the predicted and the uncertain ones; None without
             ``head.coverage``.
-        uncertain: The labels of which neither is ruled out, that they are there and that they are not. About the
-            others, the prediction is right as often as ``head.coverage`` promises. None without it.
+        uncertain: The labels for which neither answer, present or absent, is ruled out. For the others, the prediction
+            is right as often as ``head.coverage`` promises. None without it.
     """
 
     labels: tuple[str, ...]
@@ -133,7 +133,7 @@ class MultilabelPrediction(RankedPrediction):
 
     @property
     def confidence(self) -> float:
-        """The least probability of a decision: that a label is there, or that it is not."""
+        """The lowest probability of a decision: that a label is present, or that it is absent."""
         present = set(self.labels)
         return min(p if name in present else 1.0 - p for name, p in self.probabilities.items())
 
@@ -148,8 +148,8 @@ class MultilabelHead(ProbabilityHead):
     """Any of several labels: sigmoid, binary cross-entropy, one-vs-rest logistic regression.
 
     Attributes:
-        thresholds: The probability from which on each label is predicted.
-        choice: How they were chosen on validation rows; None for 0.5, and for those that the recipe has.
+        thresholds: The probability from which each label is predicted.
+        choice: How they were chosen on validation rows; None for 0.5, and for thresholds of the recipe.
     """
 
     thresholds: tuple[float, ...]
@@ -166,7 +166,7 @@ class MultilabelHead(ProbabilityHead):
 
     @classmethod
     def fit(cls, names: tuple[str, ...], config: HeadConfig, targets: Targets) -> Self:
-        """Make the head with the thresholds that the recipe has, or 0.5.
+        """Make the head with the thresholds of the recipe, or 0.5.
 
         Raises:
             ConfigError: ``head.threshold`` has unknown names.
@@ -178,7 +178,7 @@ class MultilabelHead(ProbabilityHead):
 
     @classmethod
     def restore(cls, names: tuple[str, ...], config: HeadConfig, facts: JsonObject) -> Self:
-        """Make the head again with its thresholds, its temperatures and the bounds by which labels are uncertain."""
+        """Restore the head with its thresholds, its temperatures and the bounds of uncertain labels."""
         read = Decision.restore(names, facts)
         return cls(
             names,
@@ -191,19 +191,19 @@ class MultilabelHead(ProbabilityHead):
 
     @property
     def facts(self) -> JsonObject:
-        """The thresholds and the temperatures, by label, and the bounds by which labels are uncertain."""
+        """The thresholds and the temperatures, by label, and the bounds of uncertain labels."""
         decision = Decision(dict(zip(self.names, self.thresholds, strict=True)), choice=self.choice)
         calibration = {} if self.calibration is None else self.calibration.to_json(_TEMPERATURE, self.names)
         coverage = {} if self.coverage is None else {"coverage": self.coverage.to_json(self.names)}
         return {**decision.to_json(), **calibration, **coverage}
 
     def check_validation(self, targets: Targets) -> None:
-        """Check that there are rows to choose thresholds by, and enough for the coverage."""
+        """Check that there are rows for choosing thresholds, and enough for the coverage."""
         check_label_validation(self.config.threshold, targets)
         super().check_validation(targets)
 
     def choose_coverage(self, predicted: Floats, targets: Targets) -> Self:
-        """Choose the bounds by which labels are uncertain, if the recipe asks for them."""
+        """Choose the bounds of uncertain labels, if the recipe asks for them."""
         if self.config.coverage is None:
             return self
         return replace(self, coverage=cover_labels(self.config.coverage, predicted, self.present(predicted), targets))
@@ -222,7 +222,7 @@ class MultilabelHead(ProbabilityHead):
         return predicted if self.calibration is None else temper_labels(predicted, self.calibration.values)
 
     def uncalibrated(self, predicted: Floats) -> Floats:
-        """Return probabilities as the trained model gives them."""
+        """Return the trained model's uncalibrated probabilities."""
         if self.calibration is None:
             return predicted
         return temper_labels(predicted, [1.0 / value for value in self.calibration.values])
@@ -238,7 +238,7 @@ class MultilabelHead(ProbabilityHead):
         return predicted, targets > 0.5
 
     def brier_scores(self, predicted: Floats, targets: Targets) -> NDArray[np.float64]:
-        """Return the squared error of the probabilities, the mean of the labels."""
+        """Return the squared error of the probabilities, averaged over labels."""
         return np.asarray(((predicted.astype(np.float64) - targets) ** 2).mean(axis=1))
 
     def final_layer(self) -> layers.Layer:
@@ -253,7 +253,7 @@ class MultilabelHead(ProbabilityHead):
     def epoch_metrics(self) -> tuple[EpochMetric, ...]:
         """Return F1 at thresholds of 0.5, mean average precision, mean area under the ROC curves, and calibrated loss.
 
-        ``macro_f1`` is ``f1`` under the name that the report has for it, where thresholds are those of the labels.
+        ``macro_f1`` is ``f1`` under its name in the report, which uses the thresholds of the labels.
         """
         outputs = len(self.names)
 
@@ -274,7 +274,7 @@ class MultilabelHead(ProbabilityHead):
         )
 
     def linear_model(self) -> LinearModel:
-        """Return a logistic regression for each label, with one strength for all."""
+        """Return a logistic regression for each label, with one regularization strength for all."""
         return OneVsRest(len(self.names))
 
     def label_targets(self) -> Targets:
@@ -287,11 +287,11 @@ class MultilabelHead(ProbabilityHead):
         return -np.log(np.maximum(given, np.finfo(np.float64).eps)).mean(axis=1)
 
     def score(self, predicted: Floats, targets: Targets, counts: Floats) -> Floats:
-        """Return the mean average precision, over labels that are there."""
+        """Return the mean average precision, over labels that occur."""
         return _mean([average_precision(p, t, counts) for p, t in zip(predicted.T, targets.T, strict=True)])
 
     def report(self, split: str, predicted: Floats, targets: Targets) -> MultilabelReport:
-        """Compare probabilities with labels; a label without a row or a decision scores an F1 of 0."""
+        """Compare probabilities with labels; a label without rows or predictions has an F1 of 0."""
         said, truth = self.present(predicted), targets > 0.5
         figures = precision_recall_fscore_support(truth, said, average=None, zero_division=0.0)
         precision, recall, f1, support = (np.asarray(figure) for figure in figures)
@@ -338,11 +338,11 @@ class MultilabelHead(ProbabilityHead):
         return [(int(label),) for label in wrong.argmax(axis=1)]
 
     def margins(self, predicted: Floats) -> NDArray[np.float64]:
-        """Return how far the probability that is nearest to its label's threshold is from that."""
+        """Return the smallest distance of a probability from the threshold of its label."""
         return np.asarray(np.abs(predicted.astype(np.float64) - np.array(self.thresholds)).min(axis=1))
 
     def to_prediction(self, name: str, row: Floats) -> MultilabelPrediction:
-        """Name the labels that reach their thresholds, and those that are uncertain."""
+        """Return a record with the labels that reach their thresholds, and with the uncertain ones."""
         present = self.present(row)
         probabilities = dict(zip(self.names, row.astype(float).tolist(), strict=True))
         prediction = MultilabelPrediction(name, self._select(present), probabilities)
@@ -362,7 +362,7 @@ class MultilabelHead(ProbabilityHead):
     def serving_outputs(self, predicted: Tensor) -> dict[str, Tensor]:
         """Return ``probabilities``, ``present: bool[batch, labels]`` and ``names: string[batch, labels]``.
 
-        With a coverage also ``in_set`` and ``uncertain``, ``bool[batch, labels]``, and ``abstain: bool[batch]``.
+        With ``head.coverage`` also ``in_set`` and ``uncertain``, ``bool[batch, labels]``, and ``abstain: bool[batch]``.
         """
         present = predicted >= tf.constant(self.thresholds, tf.float32)
         outputs = {"probabilities": predicted, "present": present, "names": self.repeat_names(predicted)}
@@ -377,7 +377,7 @@ class MultilabelHead(ProbabilityHead):
         }
 
     def is_tied(self, predicted: Floats, tolerance: float) -> NDArray[np.bool_]:
-        """What lies within the tolerance of its threshold, or of its bound, may come out either way."""
+        """A label within the tolerance of its threshold or bound may fall on either side."""
         tied = np.asarray((np.abs(predicted - np.array(self.thresholds)) < tolerance).any(axis=1))
         if self.coverage is None:
             return tied
@@ -388,7 +388,7 @@ def average_precision(scores: Floats, truth: Floats, counts: Floats) -> Floats:
     """Return the average precision of resamples of some rows: the mean of the precision at each row with the label.
 
     Args:
-        scores: ``[n]``; rows of one score count as taken together, as in scikit-learn.
+        scores: ``[n]``; rows with equal scores are ranked together, as in scikit-learn.
         truth: ``[n]``, 0 or 1.
         counts: ``[resamples, n]``, how often each row counts.
 
@@ -397,7 +397,7 @@ def average_precision(scores: Floats, truth: Floats, counts: Floats) -> Floats:
     """
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
-    # For each row, the last one of its score.
+    # For each row, the last row with the same score.
     last = np.searchsorted(-ordered, -ordered, side="right") - 1
     taken = counts[:, order]
     found = taken * truth[order]
@@ -407,7 +407,7 @@ def average_precision(scores: Floats, truth: Floats, counts: Floats) -> Floats:
 
 
 def _mean(columns: list[Floats]) -> Floats:
-    """The mean of what is a number."""
+    """The mean of the values that are not NaN."""
     values = np.stack(columns)
     there = np.isfinite(values)
     with np.errstate(invalid="ignore"):

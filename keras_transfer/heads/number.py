@@ -31,7 +31,7 @@ _RESIDUAL_SCALE = "residual_scale"
 class NumberReport:
     """Results for one number, in its own units, each with its 95 % bootstrap interval.
 
-    ``r2``, the share of the variance that is explained, is None if all rows have the same number.
+    ``r2``, the share of the variance that is explained, is None if the number is the same in all rows.
     """
 
     name: str
@@ -45,11 +45,11 @@ class NumberReport:
 
 @dataclass(frozen=True, kw_only=True)
 class RegressionReport(Report):
-    """Results of a model of numbers on a split; its loss is that of training, of standardized numbers.
+    """Results of a regression model on a split; its loss is that of training, on standardized numbers.
 
     Attributes:
-        mae: Mean absolute error: of one number in its own units, of several the mean of theirs in standard deviations
-            of the training rows.
+        mae: Mean absolute error: of one number in its own units, of several the mean in standard deviations of the
+            training rows.
         numbers: A report per number.
         coverage: How often intervals contain the true numbers, with ``head.coverage``.
     """
@@ -84,8 +84,8 @@ class NumberPrediction(Prediction):
     """A prediction of numbers for one input.
 
     Attributes:
-        values: In the units of the training data, by name.
-        intervals: The bounds of the interval of each number, which contains the true one as often as ``head.coverage``
+        values: The numbers by name, in the units of the training data.
+        intervals: The bounds of each number's interval, which contains the true number as often as ``head.coverage``
             promises; None without it.
     """
 
@@ -108,11 +108,11 @@ class NumberPrediction(Prediction):
 
 @dataclass(frozen=True)
 class NumberHead(TargetHead):
-    """One or more numbers: standardized for training, and given in their own units by the model's last layer.
+    """One or more numbers: standardized for training, and converted to their own units by the model's last layer.
 
     Attributes:
-        mean: Of the training rows.
-        scale: Their standard deviations.
+        mean: Means of the training rows.
+        scale: Standard deviations of the training rows.
     """
 
     mean: tuple[float, ...]
@@ -133,7 +133,7 @@ class NumberHead(TargetHead):
 
     @classmethod
     def restore(cls, names: tuple[str, ...], config: HeadConfig, facts: JsonObject) -> Self:
-        """Make the head again with its mean and scale, the standard deviations of residuals, and intervals."""
+        """Restore the head with its mean and scale, the standard deviations of residuals, and intervals."""
         mean, scale = (tuple(float(facts[key][name]) for name in names) for key in ("mean", "scale"))
         return cls(
             names,
@@ -146,7 +146,7 @@ class NumberHead(TargetHead):
 
     @property
     def facts(self) -> JsonObject:
-        """Mean, scale, standard deviations of residuals and intervals, by name. The model has mean and scale, too."""
+        """Mean, scale, standard deviations of residuals and intervals, by name. The model also has mean and scale."""
         values = {"mean": self.mean, "scale": self.scale}
         calibration = {} if self.calibration is None else self.calibration.to_json(_RESIDUAL_SCALE, self.names)
         coverage = {} if self.coverage is None else {"coverage": self.coverage.to_json(self.names)}
@@ -160,11 +160,11 @@ class NumberHead(TargetHead):
         return replace(self, coverage=cover_numbers(self.config.coverage, predicted, targets))
 
     def fit_calibration(self, predicted: Floats, targets: Targets, split: str) -> Self:
-        """Fit the standard deviation of each number around its prediction; predictions stay as they are."""
+        """Fit the standard deviation of each number's residuals; predictions do not change."""
         return replace(self, calibration=fit_residual_scale(predicted, targets, np.array(self.scale), split))
 
     def measure_calibration(self, predicted: Floats, targets: Targets) -> CalibrationReport:
-        """Return coverage and negative log likelihood with the standard deviations that were fitted."""
+        """Return coverage and negative log likelihood with the fitted standard deviations."""
         if self.calibration is None:
             return CalibrationReport(None, {}, {})
         errors = predicted.astype(np.float64) - targets
@@ -188,7 +188,7 @@ class NumberHead(TargetHead):
         return self.final_layer()(encoded)
 
     def loss(self, *, label_smoothing: float) -> Loss:
-        """Return the loss of standardized numbers; there is no label to smooth."""
+        """Return the loss of standardized numbers; label smoothing does not apply."""
         return keras.losses.Huber() if self.config.loss == "huber" else keras.losses.MeanSquaredError()
 
     def epoch_metrics(self) -> tuple[EpochMetric, ...]:
@@ -206,7 +206,7 @@ class NumberHead(TargetHead):
 
     @property
     def _unit(self) -> NDArray[np.float64]:
-        """What errors are counted in where numbers are thrown together: their own units mean nothing then."""
+        """The unit of errors if numbers are averaged, for which their own units would be meaningless."""
         return np.array(self.scale) if len(self.names) > 1 else np.ones(1)
 
     def linear_model(self) -> LinearModel:
@@ -227,7 +227,7 @@ class NumberHead(TargetHead):
         return counts @ errors.mean(axis=1) / counts.sum(axis=1)
 
     def quality(self, predicted: Floats, targets: Targets, counts: Floats) -> Floats:
-        """Return the mean absolute error in standard deviations of the training rows, with a minus."""
+        """Return the negative mean absolute error in standard deviations of the training rows."""
         unit = np.array(self.scale) / self._unit
         return -self.score(predicted, targets, counts) / unit.mean()
 
@@ -251,7 +251,7 @@ class NumberHead(TargetHead):
         return [(int(number),) for number in errors.argmax(axis=1)]
 
     def to_prediction(self, name: str, row: Floats) -> NumberPrediction:
-        """Name the numbers, and their intervals."""
+        """Return a record with the numbers, and with their intervals."""
         values = dict(zip(self.names, row.astype(float).tolist(), strict=True))
         if self.coverage is None:
             return NumberPrediction(name, values)
@@ -261,8 +261,8 @@ class NumberHead(TargetHead):
     def serving_outputs(self, predicted: Tensor) -> dict[str, Tensor]:
         """Return ``values: float32[batch, numbers]``, ``standard_deviations`` of the same shape, and ``names``.
 
-        A model that is not calibrated has no standard deviations. With a coverage there are also ``low`` and ``high``,
-        of the same shape, the bounds of the intervals.
+        A model that is not calibrated has no standard deviations. With ``head.coverage`` there are also ``low`` and
+        ``high``, of the same shape: the bounds of the intervals.
         """
         outputs = {"values": predicted, "names": self.repeat_names(predicted)}
         if self.calibration is not None:
@@ -274,7 +274,7 @@ class NumberHead(TargetHead):
         return outputs
 
     def allowance(self, tolerance: float) -> Floats:
-        """Return the tolerance in the numbers' units, and the last digit of numbers that are large beside it."""
+        """Return the tolerance in the numbers' units, plus rounding of numbers that are large in comparison."""
         return tolerance * np.array(self.scale) + np.spacing(np.abs(self.mean).astype(np.float32))
 
 

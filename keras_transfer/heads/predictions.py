@@ -1,4 +1,4 @@
-"""What a finished run predicts for one input, as a record for users."""
+"""Predictions of a finished run for one input, as records for users."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -30,18 +30,18 @@ class Prediction(ABC):
 
     @property
     def error(self) -> str | None:
-        """Why there is no prediction: None unless the input cannot be read."""
+        """Why there is no prediction; None unless the input cannot be read."""
         return None
 
     @property
     def confidence(self) -> float | None:
-        """The probability of what is predicted; None if there is none, as for numbers."""
+        """The probability of the prediction; None if there is none, as for numbers."""
         return None
 
     def abstain_below(self, min_confidence: float) -> Self:
-        """Return the prediction with ``abstain``, which is true if its confidence is less than that.
+        """Return the prediction with ``abstain`` set to whether its confidence is below a minimum.
 
-        A prediction that abstains already, by its set, still does.
+        A prediction that already abstains because of its set still does.
 
         Args:
             min_confidence: A probability.
@@ -56,17 +56,17 @@ class Prediction(ABC):
         return replace(self, **changes)
 
     def describe_abstention(self, names: Sequence[str]) -> str:
-        """Return a field of a printed line if the prediction abstains, with what it is between; else nothing.
+        """Return a field of a printed line if the prediction abstains, with the alternatives; else an empty string.
 
         Args:
-            names: Classes or labels, of which ten are shown; there may be none.
+            names: Classes or labels, of which up to ten are shown; may be empty.
         """
         if not getattr(self, "abstain", None):
             return ""
         return "\tabstain" + (f": {some(map(one_line, names))}" if names else "")
 
     def given_fields(self) -> dict[str, Any]:
-        """Return the fields by their names, without those that no option of the run or of the call asked for."""
+        """Return the fields by their names, without those that no option of the run or call enables."""
         return {
             one.name: getattr(self, one.name)
             for one in fields(self)
@@ -80,7 +80,8 @@ class Prediction(ABC):
         is :data:`OPTIONAL` has its own name, and no column if it is None.
 
         Args:
-            top_k: With probabilities: the number of most probable classes, in place of all of them.
+            top_k: For predictions with probabilities: the number of most probable classes to return instead of all of
+                them.
         """
         found: dict[str, Any] = {}
         for name, value in self._named_columns():
@@ -101,7 +102,7 @@ class Prediction(ABC):
 
 @dataclass(frozen=True)
 class BrokenInput(Prediction):
-    """In place of a prediction: an input that cannot be read."""
+    """Replaces the prediction for an input that cannot be read."""
 
     problem: str
 
@@ -110,7 +111,7 @@ class BrokenInput(Prediction):
         return self.problem
 
     def abstain_below(self, min_confidence: float) -> Self:
-        """There is nothing to abstain from."""
+        """Return it unchanged: there is no prediction to abstain from."""
         return self
 
     def __str__(self) -> str:
@@ -129,10 +130,10 @@ class RankedPrediction(Prediction):
         """Return the k most probable names with their probabilities, the most probable first.
 
         Args:
-            k: Their number, at least 1; all of them if there are fewer.
+            k: How many, at least 1; if there are fewer names, all of them.
 
         Raises:
-            ConfigError: It is less than 1.
+            ConfigError: ``k`` is less than 1.
         """
         if k < 1:
             raise ConfigError(f"The number of most probable names must be at least 1. Received: {k}.")
@@ -142,7 +143,7 @@ class RankedPrediction(Prediction):
         """Return ``predicted_NAME`` for each field, and ``probability_NAME`` of every name.
 
         Args:
-            top_k: In place of the latter ``top_1_label``, ``top_1_score`` and so on up to this number.
+            top_k: The number of columns ``top_1_label``, ``top_1_score`` and so on, instead of ``probability_NAME``.
         """
         found = dict(self._named_columns())
         del found["predicted_probabilities"]

@@ -1,4 +1,4 @@
-"""What heads that predict probabilities share: how well these are calibrated."""
+"""What heads that predict probabilities share: calibration."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from keras_transfer.networks.types import Array
 
 @dataclass(frozen=True)
 class ProbabilityHead(TargetHead, ABC):
-    """A head whose predictions are probabilities, which a temperature calibrates."""
+    """A head that predicts probabilities, which are calibrated with a temperature."""
 
     @abstractmethod
     def outcomes(self, predicted: Floats, targets: Targets) -> tuple[Floats, Array]:
-        """Return how confident predictions are, and whether they are right, both ``[n, k]``.
+        """Return the confidence of predictions, and whether they are right, both ``[n, k]``.
 
         Args:
             predicted: ``float32[n, outputs]``.
@@ -25,7 +25,7 @@ class ProbabilityHead(TargetHead, ABC):
 
     @abstractmethod
     def brier_scores(self, predicted: Floats, targets: Targets) -> Floats:
-        """Return the Brier score of each row, ``float64[n]``, whose mean is scikit-learn's."""
+        """Return the Brier score of each row, ``float64[n]``, whose mean equals scikit-learn's."""
 
     def measure_calibration(self, predicted: Floats, targets: Targets) -> CalibrationReport:
         """Return log loss, Brier score and expected calibration error before and after calibration."""

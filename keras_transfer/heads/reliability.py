@@ -1,4 +1,4 @@
-"""How well calibrated predictions are: metrics with intervals, and bins of confidence and accuracy."""
+"""Calibration metrics with intervals, and bins of confidence and accuracy."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from keras_transfer.heads.calibration import Fitted
 from keras_transfer.heads.resampling import Floats, bootstrap_each
 from keras_transfer.networks.types import Array, JsonObject
 
-# 95 % of a normal distribution.
+# The 95 % interval of a normal distribution.
 _DEVIATIONS = 1.96
 
 NOT_CALIBRATED = "not calibrated: no validation rows"
@@ -30,7 +30,7 @@ class Measured:
     interval: tuple[float, float]
 
     def to_json(self) -> JsonObject:
-        """Return what metrics.json records."""
+        """Return the entry in metrics.json."""
         return {"value": self.value, "interval": list(self.interval)}
 
     def __str__(self) -> str:
@@ -47,8 +47,8 @@ class CalibrationReport:
     ``negative_log_likelihood`` of a normal distribution, in nats per value.
 
     Attributes:
-        fitted: What calibration was fitted on; None if the model is not calibrated.
-        before: Metrics of the model as it was trained; empty for numbers, which have no standard deviation then.
+        fitted: The rows on which calibration was fitted; None if the model is not calibrated.
+        before: Metrics of the model before calibration; empty for numbers, which have no standard deviation then.
         after: Metrics of the calibrated model; empty if it is not calibrated.
     """
 
@@ -57,7 +57,7 @@ class CalibrationReport:
     after: Mapping[str, Measured]
 
     def to_json(self) -> JsonObject:
-        """Return what metrics.json records under ``calibration``."""
+        """Return the entry ``calibration`` in metrics.json."""
         fitted = None if self.fitted is None else asdict(self.fitted)
         parts = {"before": self.before, "after": self.after}
         return {
@@ -67,7 +67,7 @@ class CalibrationReport:
 
     @classmethod
     def from_json(cls, values: JsonObject) -> Self:
-        """Read back what :meth:`to_json` gave."""
+        """Read back what :meth:`to_json` returned."""
 
         def read(part: JsonObject) -> dict[str, Measured]:
             return {
@@ -85,9 +85,9 @@ class ReliabilityBin:
     Attributes:
         low: Lower bound of the confidence.
         high: Upper bound.
-        confidence: Mean of the predictions in it.
+        confidence: Mean confidence of the predictions in the bin.
         accuracy: Share of them that are right.
-        rows: How many predictions there are; of labels, one per row and label.
+        rows: Number of predictions; for labels, one per row and label.
     """
 
     low: float
@@ -99,11 +99,11 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class Reliability:
-    """Bins without a prediction are left out.
+    """Reliability bins before and after calibration; empty bins are left out.
 
     Attributes:
-        before: Of the model as it was trained.
-        after: Of the calibrated model; empty if it is not calibrated.
+        before: Bins of the model before calibration.
+        after: Bins of the calibrated model; empty if it is not calibrated.
     """
 
     before: tuple[ReliabilityBin, ...]
@@ -120,10 +120,10 @@ def reliability(confidence: Floats, happened: Array) -> tuple[ReliabilityBin, ..
 
     Args:
         confidence: ``[n, k]``, probabilities: of the predicted class (``k`` is 1), or of each label.
-        happened: ``[n, k]``, whether it is the true class, or the row has the label.
+        happened: ``[n, k]``, whether the predicted class is the true one, or the row has the label.
 
     Returns:
-        The bins that have predictions, in order.
+        The non-empty bins, in order.
     """
     bins, given, truth = find_bins(confidence).ravel(), np.ravel(confidence).astype(np.float64), np.ravel(happened)
     rows = np.bincount(bins, minlength=BINS)

@@ -1,4 +1,4 @@
-"""The optimum of a linear head on frozen features: solved, where training would approach it."""
+"""Solve for the optimum of a linear head on frozen features, which training would only approach."""
 
 import math
 import os
@@ -26,17 +26,18 @@ Folds = Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
 Hints = tuple[NDArray[np.float32], Array]
 """Features ``[hints, features]`` and targets of unlabelled examples, such as the names of classes."""
 
-# Inverse strengths of the penalty, as scikit-learn counts them, from strong to weak.
+# Inverse regularization strengths, as in scikit-learn, from strong to weak.
 STRENGTHS = tuple(float(strength) for strength in 10.0 ** np.arange(-5.0, 1.01, 0.5))
 _MOST_ITERATIONS = 2000
 _CLEARLY_WORSE = 1.02
-# Share of the mean variance over features in what each is scaled by. Few rows estimate variances badly, and what hardly
-# ever changes would get weights without measure: the least change of the network would spoil the head. Against a floor
-# alone, digits of all rows went from 0.936 to 0.944 and of 4 per class from 0.723 to 0.730; solar cells and BBC by at
-# most 0.4 points, mostly up (20 draws of each size). A half does no better.
+# Share of the mean variance over features in the scale of each feature. Few rows estimate variances badly, and features
+# that hardly ever change would get arbitrarily large weights: the smallest change of the network would spoil the head.
+# Compared with only a minimum variance, digits of all rows went from 0.936 to 0.944 and of 4 per class from 0.723 to
+# 0.730; solar cells and BBC changed by at most 0.4 points, mostly up (20 draws of each size). A half does no better.
 _POOLED = 0.25
 
-# How many rows a hint counts as. On BBC, 4 to 16 texts per class, 1, 2 and 8 win at most 0.2 points and lose up to 0.6.
+# How many rows a hint counts as. On BBC, with 4 to 16 texts per class, 1, 2 and 8 win at most 0.2 points and lose up to
+# 0.6.
 _HINT_ROWS = 4.0
 
 MOST_FOLDS = 5
@@ -50,17 +51,17 @@ MOST_PRODUCTS = 10**9
 
 
 class LinearModel(ABC):
-    """A linear model with an L2 penalty, which can be fitted again and again."""
+    """A linear model with an L2 penalty, which can be fitted repeatedly."""
 
     @abstractmethod
     def fit(self, x: Array, targets: Array, weights: NDArray[np.float32], strength: float) -> None:
-        """Solve it.
+        """Fit the model.
 
         Args:
             x: ``[rows, features]``, standardized.
-            targets: Of the rows.
-            weights: ``[rows]``, how much each counts.
-            strength: Inverse strength of the penalty.
+            targets: Targets of the rows.
+            weights: ``[rows]``, sample weights.
+            strength: Inverse regularization strength.
         """
 
     @abstractmethod
@@ -69,21 +70,21 @@ class LinearModel(ABC):
 
     @abstractmethod
     def predict(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return probabilities of logits, or numbers, ``[rows, outputs]``."""
+        """Return probabilities for logits, or numbers, ``[rows, outputs]``."""
 
     @abstractmethod
     def loss(self, raw: NDArray[np.float64], targets: Array, weights: NDArray[np.float32], doubt: float = 0.0) -> float:
-        """Return the mean of what is minimised, without the penalty.
+        """Return the mean of the objective, without the penalty.
 
         Args:
             raw: ``[rows, outputs]``, logits or numbers.
-            targets: Of the rows.
-            weights: ``[rows]``, how much each counts.
-            doubt: Share of the targets that is spread evenly over what they may be.
+            targets: Targets of the rows.
+            weights: ``[rows]``, sample weights.
+            doubt: Share of the targets that is distributed evenly over the possible ones.
         """
 
     def scale(self, raw: NDArray[np.float64], targets: Array, weights: NDArray[np.float32]) -> float:
-        """Return the factor on held-out logits, one for all, that calibrates them best.
+        """Return the one factor on held-out logits that calibrates them best.
 
         Its inverse is the temperature of :mod:`keras_transfer.heads.calibration`, fitted in the same way.
         """
@@ -100,14 +101,14 @@ class Multinomial(LinearModel):
     """Multinomial logistic regression.
 
     Args:
-        classes: How many there are; targets are ``int64[rows]``, from 0, and every class has a row.
+        classes: Number of classes; targets are ``int64[rows]``, from 0, and every class has a row.
     """
 
     def __init__(self, classes: int) -> None:
         self._classes, self._model = classes, _new_regression()
 
     def fit(self, x: Array, targets: Array, weights: NDArray[np.float32], strength: float) -> None:
-        """Solve it, beginning where it ended at the last strength."""
+        """Fit the model, starting from the solution for the last strength."""
         self._model.set_params(C=strength).fit(x, targets, sample_weight=weights)
 
     def predict(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -119,7 +120,7 @@ class Multinomial(LinearModel):
         return float(np.average(class_losses(raw, targets, doubt), weights=weights))
 
     def coefficients(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return kernel and bias; of two classes, scikit-learn solves for the second one's advantage over the first."""
+        """Return kernel and bias; for two classes, scikit-learn solves for the second against the first."""
         kernel, bias = self._model.coef_.T, self._model.intercept_
         if self._classes == 2:
             return np.hstack([-kernel, kernel]) / 2, np.concatenate([-bias, bias]) / 2
@@ -130,17 +131,17 @@ class OneVsRest(LinearModel):
     """A logistic regression per label.
 
     Args:
-        labels: How many there are; targets are ``float32[rows, labels]``, 0 or 1.
+        labels: Number of labels; targets are ``float32[rows, labels]``, 0 or 1.
     """
 
     def __init__(self, labels: int) -> None:
         self._models = [_new_regression() for _ in range(labels)]
         self._features = 0
-        # Logits of labels that all rows of a fold have, or none, as if one more row had it by half.
+        # Logits of labels that all rows of a fold have, or none, as if one more row had half the label.
         self._constants: dict[int, float] = {}
 
     def fit(self, x: Array, targets: Array, weights: NDArray[np.float32], strength: float) -> None:
-        """Solve all of them."""
+        """Fit all of the regressions."""
         marks, self._features = targets > 0.5, x.shape[1]
         constant = np.flatnonzero(marks.all(axis=0) | ~marks.any(axis=0))
         self._constants = {int(index): float(logit((marks[:, index].sum() + 0.5) / (len(x) + 1))) for index in constant}
@@ -173,14 +174,14 @@ class Ridge(LinearModel):
     """Ridge regression; targets are ``float32[rows, numbers]``, standardized.
 
     Args:
-        to_predictions: Turns standardized numbers into predictions; by default they are.
+        to_predictions: Turns standardized numbers into predictions; by default the identity.
     """
 
     def __init__(self, to_predictions: Callable[[NDArray[np.float64]], Array] = np.asarray) -> None:
         self._model, self._to_predictions = linear_model.Ridge(solver="cholesky"), to_predictions
 
     def fit(self, x: Array, targets: Array, weights: NDArray[np.float32], strength: float) -> None:
-        """Solve it."""
+        """Fit the model."""
         self._model.set_params(alpha=1.0 / strength).fit(x, targets, sample_weight=weights)
 
     def predict(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -188,7 +189,7 @@ class Ridge(LinearModel):
         return self._to_predictions(raw)
 
     def scale(self, raw: NDArray[np.float64], targets: Array, weights: NDArray[np.float32]) -> float:
-        """Return 1: numbers are not surer for being larger."""
+        """Return 1: larger numbers are not more certain."""
         return 1.0
 
     def loss(self, raw: NDArray[np.float64], targets: Array, weights: NDArray[np.float32], doubt: float = 0.0) -> float:
@@ -197,7 +198,7 @@ class Ridge(LinearModel):
 
     def coefficients(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return kernel and bias."""
-        # Of one number, scikit-learn gives a vector.
+        # For a single number, scikit-learn returns a vector.
         return np.atleast_2d(self._model.coef_).T, np.atleast_1d(self._model.intercept_)
 
 
@@ -208,11 +209,11 @@ class SolvedHead:
     Attributes:
         kernel: ``float32[features, outputs]``.
         bias: ``float32[outputs]``.
-        strength: The inverse strength of the L2 penalty that was chosen.
+        strength: The chosen inverse strength of the L2 penalty.
         loss: Mean loss over the held-out rows at that strength; None without folds.
         held_out: ``float32[rows, outputs]``, predictions for rows while they were held out, at that strength, or None.
-        scale: Factor on the solution at that strength, by which its logits are calibrated.
-        uses_hints: Whether it was solved with hints, because the loss was less with them.
+        scale: Factor on the solution at that strength that calibrates its logits.
+        uses_hints: Whether it was solved with hints, because the loss was lower with them.
     """
 
     kernel: NDArray[np.float32]
@@ -235,24 +236,24 @@ def solve_head(
 ) -> SolvedHead:
     """Solve a linear model with an L2 penalty on standardized features.
 
-    The strength of the penalty is the one of :data:`STRENGTHS` with the least loss on held-out folds, once logits are
-    multiplied with the factor that is best there (:meth:`LinearModel.scale`). A strong penalty finds the better
+    The strength of the penalty is the one of :data:`STRENGTHS` with the lowest loss on held-out folds, after logits are
+    multiplied by the factor that is best there (:meth:`LinearModel.scale`). A strong penalty finds the better
     direction, but its logits are too small; without the factor a weak penalty would be chosen for its larger logits.
     Features are scaled by three quarters of their own variance and a quarter of the mean one. Scaling and factor are
     folded into kernel and bias.
 
     Args:
         features: ``[rows, features]``.
-        targets: Of the rows, as the model takes them.
-        weights: ``[rows]``, how much each counts.
-        model: Makes the model.
-        folds: Of the rows; without any, the strength is the one in the middle.
-        hints: Are learned from beside the rows and never held out, if the loss on rows that are held out is less with
-            them. They are moved to the mean of the rows: what they have in common with one another, and not with the
-            rows, says nothing. Each counts as four rows.
+        targets: Targets of the rows, as the model takes them.
+        weights: ``[rows]``, sample weights.
+        model: Creates the model.
+        folds: Folds of the rows; without any, the strength is the middle one.
+        hints: Additional training examples that are never held out; they are used if they lower the loss on held-out
+            rows. They are moved to the mean of the rows: what hints share with one another, but not with the rows,
+            carries no information. Each counts as four rows.
 
     Returns:
-        The head. The same arguments give the same one.
+        The head. The result is deterministic.
     """
     scaled = _Scaled.of(features)
     problem = _Problem(scaled.x, targets, weights, folds)
@@ -283,14 +284,14 @@ def solve_like(
     model: Callable[[], LinearModel],
     hints: Hints | None = None,
 ) -> SolvedHead:
-    """Solve a linear model again on other rows, such as a part of the rows: nothing is chosen, so it takes moments.
+    """Solve a linear model again on other rows, such as a part of the rows: nothing is chosen, so it is fast.
 
     Args:
         solved: Its strength and scale are used, and hints if it was solved with them.
         features: ``[rows, features]``.
-        targets: Of the rows, as the model takes them.
-        weights: ``[rows]``, how much each counts.
-        model: Makes the model.
+        targets: Targets of the rows, as the model takes them.
+        weights: ``[rows]``, sample weights.
+        model: Creates the model.
         hints: As for :func:`solve_head`.
 
     Returns:
@@ -302,7 +303,7 @@ def solve_like(
         problem = problem.with_hints(*scaled.place_hints(hints))
     single = replace(problem, x=problem.x.astype(np.float32))  # twice as fast
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the last steps of single precision make the solver complain
+        warnings.simplefilter("ignore")  # the solver warns about its last steps in single precision
         kernel, bias = scaled.unfold(_fit(single, model(), solved.strength), solved.scale)
     return replace(solved, kernel=kernel, bias=bias, loss=None, held_out=None)
 
@@ -314,16 +315,16 @@ def draw_folds(
     *,
     most: int = MOST_FOLDS,
 ) -> Folds:
-    """Divide rows into folds for cross-validation, stratified.
+    """Divide rows into stratified folds for cross-validation.
 
     Args:
-        strata: Of each row.
-        seed: The same one gives the same folds.
-        groups: Of each row; a group is never in two folds, since its rows are alike.
-        most: Number of folds.
+        strata: Stratum of each row.
+        seed: The same seed gives the same folds.
+        groups: Group of each row; a group is never in two folds, since its rows are alike.
+        most: Maximum number of folds.
 
     Returns:
-        That many folds, fewer where a stratum has fewer rows or groups, and none where one has a single one.
+        Up to ``most`` folds: fewer if a stratum has fewer rows or groups, and none if one has only one.
     """
     units = range(len(strata)) if groups is None else groups
     counts = Counter(stratum for stratum, _ in set(zip(strata, units, strict=True)))
@@ -340,7 +341,7 @@ def draw_folds(
 
 @dataclass(frozen=True)
 class _Scaled:
-    """Standardized features, and the way back."""
+    """Standardized features, and the conversion back."""
 
     x: NDArray[np.float64]
     mean: NDArray[np.float64]
@@ -370,7 +371,7 @@ class _Scaled:
 
 @dataclass(frozen=True)
 class _Problem:
-    """What a head is solved on: standardized rows, and folds of them. Hints come behind the rows that folds are of."""
+    """The problem to solve: standardized rows, and folds of them. Hints follow the rows, outside of the folds."""
 
     x: NDArray[np.floating[Any]]
     targets: Array
@@ -378,7 +379,7 @@ class _Problem:
     folds: Folds
 
     def with_hints(self, x: NDArray[np.float64], targets: Array) -> "_Problem":
-        """Return it with hints, which every fold learns from."""
+        """Return the problem with hints, from which every fold learns."""
         indices = np.arange(len(self.x), len(self.x) + len(x))
         return _Problem(
             np.concatenate([self.x, x]),
@@ -395,7 +396,7 @@ def _fit(problem: _Problem, model: LinearModel, strength: float) -> tuple[NDArra
 
 @dataclass(frozen=True)
 class _Chosen:
-    """What held-out rows decide; the strength of the least criterion is the best."""
+    """What is chosen on held-out rows; the strength with the lowest criterion is the best."""
 
     strength: float
     criterion: float = math.inf
@@ -420,7 +421,8 @@ def _choose_strength(problem: _Problem, new_model: Callable[[], LinearModel]) ->
         if losses[-1] < min(losses[:-1]):
             held_out = model.predict(scale * raw).astype(np.float32)
             best = _Chosen(strength, losses[-1], model.loss(scale * raw, targets, weights), held_out, scale)
-        # The weaker the penalty, the longer it takes to solve: clearly worse twice, and the least lies behind.
+        # The weaker the penalty, the longer it takes to solve: if it is clearly worse twice, the minimum has been
+        # passed.
         if min(losses[-2:]) > _CLEARLY_WORSE * min(losses):
             break
     return best
@@ -434,7 +436,7 @@ def _hold_out(
     strength: float,
     folds: Folds,
 ) -> NDArray[np.float64]:
-    """The raw output for each row of the model that was not fitted to it; each starts from its last solution."""
+    """The raw output for each row from the model not fitted on it; each model starts from its last solution."""
 
     def hold_out(model: LinearModel, fold: tuple[NDArray[np.int64], NDArray[np.int64]]) -> NDArray[np.float64]:
         train, held_out = fold
@@ -443,11 +445,11 @@ def _hold_out(
         return x[held_out] @ kernel + bias
 
     cores = os.cpu_count() or 1
-    # Folds side by side: threads that share one product of a matrix and a vector mostly wait for one another.
+    # Folds run in parallel: threads that share one matrix-vector product mostly wait for one another.
     threads = threadpool_limits(max(cores // len(folds), 1), "blas")
     with warnings.catch_warnings(), threads, ThreadPoolExecutor(cores) as pool:
-        # Single precision is enough to choose by, and twice as fast; its last steps make the solver complain.
+        # Single precision is enough for choosing, and twice as fast; the solver warns about its last steps.
         warnings.simplefilter("ignore")
         parts = list(pool.map(hold_out, models, folds))
-    # Folds hold out each row once.
+    # Each row is held out once.
     return np.concatenate(parts)[np.argsort(np.concatenate([held_out for _, held_out in folds]))]

@@ -1,4 +1,4 @@
-"""What the heads of all targets have in common: calibration, evaluation, predictions and serving."""
+"""What the heads of all targets share: calibration, evaluation, predictions and serving."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -33,12 +33,12 @@ ABSTAIN, IN_SET, UNCERTAIN, LOW, HIGH = "abstain", "in_set", "uncertain", "low",
 
 @dataclass(frozen=True)
 class TargetHead(Head):
-    """A head that predicts what examples are labelled with, and everything that depends on the kind of target.
+    """A head that predicts the labels of examples, and everything that depends on the kind of target.
 
     Attributes:
         config: Pooling, dropout, hidden layer and loss.
-        calibration: What was fitted after training; None before that, and if there was nothing to fit it on.
-        coverage: What was chosen for sets or intervals; None before that, and without ``head.coverage``.
+        calibration: What was fitted after training; None before that, or if there were no rows to fit it on.
+        coverage: What was chosen for sets or intervals; None before that, or without ``head.coverage``.
     """
 
     config: HeadConfig
@@ -77,32 +77,32 @@ class TargetHead(Head):
         """Make the head for training rows.
 
         Args:
-            names: Of the outputs.
+            names: Names of the outputs.
             config: The recipe's head section.
-            targets: Of the training rows.
+            targets: Targets of the training rows.
         """
         return cls(names, config)
 
     @classmethod
     def restore(cls, names: tuple[str, ...], config: HeadConfig, facts: JsonObject) -> Self:
-        """Make the head of a run again from what :attr:`facts` gave."""
+        """Restore the head of a run from :attr:`facts`."""
         return cls(names, config)
 
     def check_validation(self, targets: Targets) -> None:
-        """Check before training that :meth:`calibrate` can choose by these rows.
+        """Check before training that :meth:`calibrate` can use these rows.
 
         Args:
-            targets: Of the validation rows; there may be none.
+            targets: Targets of the validation rows; may be empty.
 
         Raises:
-            ConfigError: It cannot.
+            ConfigError: It cannot use them.
         """
         check_rows(self.config.coverage, len(targets))
 
     def calibrate(self, predicted: Floats, targets: Targets) -> Self:
-        """Return the head with what is chosen after training, on validation rows.
+        """Return the head with the values that are chosen after training, on validation rows.
 
-        A calibration that the head has already is kept.
+        An existing calibration of the head is kept.
 
         Args:
             predicted: ``float32[n, outputs]`` of the trained model, not yet calibrated.
@@ -116,7 +116,7 @@ class TargetHead(Head):
         return head.choose_thresholds(calibrated, targets).choose_coverage(calibrated, targets)
 
     def choose_thresholds(self, predicted: Floats, targets: Targets) -> Self:
-        """Return the head with the thresholds that the recipe asks to be chosen.
+        """Return the head with the thresholds that are chosen according to the recipe.
 
         Args:
             predicted: ``float32[n, outputs]``, calibrated.
@@ -125,7 +125,7 @@ class TargetHead(Head):
         return self
 
     def choose_coverage(self, predicted: Floats, targets: Targets) -> Self:
-        """Return the head with the sets or intervals that ``head.coverage`` promises; as it is without that.
+        """Return the head with the sets or intervals for ``head.coverage``; unchanged without it.
 
         Args:
             predicted: ``float32[n, outputs]``, calibrated, of rows that the model was not trained on.
@@ -139,7 +139,7 @@ class TargetHead(Head):
     def without_fits(self) -> Self:
         return replace(self, coverage=None, calibration=None)
 
-    # Calibration; a head that has none leaves these as they are.
+    # Calibration; a head without calibration does not override these.
 
     def fit_calibration(self, predicted: Floats, targets: Targets, split: str) -> Self:
         """Return the head with a temperature, or with standard deviations, that fits these rows.
@@ -159,7 +159,7 @@ class TargetHead(Head):
         return predicted
 
     def uncalibrated(self, predicted: Floats) -> Floats:
-        """Undo :meth:`calibrated`, up to rounding."""
+        """Reverse :meth:`calibrated`, up to rounding."""
         return predicted
 
     def measure_calibration(self, predicted: Floats, targets: Targets) -> CalibrationReport | None:
@@ -176,8 +176,8 @@ class TargetHead(Head):
         """Turn a feature map into a vector.
 
         Args:
-            features: ``[batch, height, width, channels]`` or ``[batch, tokens, channels]``; or ``[batch, channels]`` of
-                a network that pools itself.
+            features: ``[batch, height, width, channels]`` or ``[batch, tokens, channels]``; or ``[batch, channels]`` if
+                the network pools itself.
 
         Returns:
             ``float32[batch, channels]``, or twice as many channels with ``both``.
@@ -192,7 +192,7 @@ class TargetHead(Head):
             )
         if not isinstance(self.config, FeatureMapHeadConfig) or rank == 2:
             return layers.Identity(name="head_pooled", dtype="float32")(features)
-        # Sums over many positions lose digits in half precision.
+        # Sums over many positions lose precision in half precision.
         axes = "1D" if rank == 3 else "2D"
         average = getattr(layers, f"GlobalAveragePooling{axes}")(name="head_average", dtype="float32")
         largest = getattr(layers, f"GlobalMaxPooling{axes}")(name="head_max", dtype="float32")
@@ -218,14 +218,14 @@ class TargetHead(Head):
 
     @abstractmethod
     def linear_model(self) -> LinearModel:
-        """Return the linear model whose optimum is that of the loss."""
+        """Return the linear model with the same optimum as the loss."""
 
     def linear_targets(self, targets: Targets) -> Targets:
         """Return targets as :meth:`linear_model` takes them."""
         return targets
 
     def label_targets(self) -> Targets | None:
-        """Return targets of one row per output, which has that output alone; None if there are no such rows."""
+        """Return targets with one row per output that has only that output; None if there are no such rows."""
         return None
 
     def solve(
@@ -241,10 +241,10 @@ class TargetHead(Head):
         Args:
             features: ``[n, channels]``.
             targets: Of the same rows.
-            weights: ``[n]``, how much each counts.
-            folds: Of the rows, by which the strength of the penalty is chosen.
-            label_features: ``[outputs, channels]``, of each output's name; None if names mean nothing, as those of
-                numbers.
+            weights: ``[n]``, sample weights.
+            folds: Folds of the rows, on which the strength of the penalty is chosen.
+            label_features: ``[outputs, channels]``, features of each output's name; None if names have no meaning, as
+                for numbers.
 
         Returns:
             The solution; its predictions for held-out rows are in ``held_out``.
@@ -267,13 +267,13 @@ class TargetHead(Head):
         weights: NDArray[np.float32],
         label_features: NDArray[np.float32] | None = None,
     ) -> SolvedHead:
-        """Solve the head on other rows at the strength of an earlier solution, which takes moments.
+        """Solve the head on other rows with the strength of an earlier solution, which is fast.
 
         Args:
             solved: The earlier solution; label names are used if it used them.
             features: ``[n, channels]``.
             targets: Of the same rows.
-            weights: ``[n]``, how much each counts.
+            weights: ``[n]``, sample weights.
             label_features: As for :meth:`solve`.
         """
         labels = self.label_targets()
@@ -294,7 +294,7 @@ class TargetHead(Head):
 
     @abstractmethod
     def score(self, predicted: Floats, targets: Targets, counts: Floats) -> Floats:
-        """Return :attr:`figure` of some resamples.
+        """Return :attr:`figure` for some resamples.
 
         Args:
             predicted: ``[n, outputs]``.
@@ -307,10 +307,10 @@ class TargetHead(Head):
         return float(self.score(predicted, targets, np.ones((1, len(targets))))[0])
 
     def quality(self, predicted: Floats, targets: Targets, counts: Floats) -> Floats:
-        """Return how good predictions are on a scale that all kinds of target share: the more the better.
+        """Return the quality of predictions on a scale that all kinds of target share: higher is better.
 
-        Shares are what :meth:`score` returns. Errors are negative, and in standard deviations of the training rows, so
-        that 0.01 is little for each kind of target.
+        For shares, this is what :meth:`score` returns. Errors are negative, and in standard deviations of the training
+        rows, so that 0.01 is small for each kind of target.
 
         Args:
             predicted: ``[n, outputs]``.
@@ -325,7 +325,7 @@ class TargetHead(Head):
         """Compare predictions with the truth.
 
         Args:
-            split: The split's name.
+            split: The name of the split.
             predicted: ``float32[n, outputs]``.
             targets: Of the same rows.
         """
@@ -333,15 +333,14 @@ class TargetHead(Head):
     # Explaining.
 
     def explained_outputs(self, predicted: Floats, targets: Targets | None) -> list[tuple[int, ...]]:
-        """Choose for each row the outputs whose evidence is shown beside an example.
+        """Choose for each row the outputs whose evidence is shown with an example.
 
         Args:
             predicted: ``float32[n, outputs]``.
             targets: Of the same rows; None if they are unknown.
 
         Returns:
-            One or two outputs each; a second one is what the first is compared with. By default, the two that are
-            predicted to be largest.
+            One or two outputs each; the first is compared with the second. By default, the two largest predictions.
         """
         return [tuple(row[:2].tolist()) for row in np.argsort(-predicted, axis=1, kind="stable")]
 
@@ -359,7 +358,7 @@ class TargetHead(Head):
         """Return the predictions among the outputs of an exported model, ``float32[batch, outputs]``.
 
         Args:
-            outputs: By name, those of the endpoint that takes tensors.
+            outputs: Outputs by name, those of the endpoint that takes tensors.
 
         Raises:
             KeyError: They are missing.
@@ -367,7 +366,7 @@ class TargetHead(Head):
         return np.asarray(outputs[self.predictions_output], np.float32)
 
     def tensor_outputs(self, predicted: Tensor) -> dict[str, Tensor]:
-        """Return the outputs of an exported model whose format has numbers only, in a graph.
+        """Return the outputs of an exported model whose format only supports numbers, in a graph.
 
         By default those of :meth:`serving_outputs` that are not strings.
 
@@ -379,51 +378,51 @@ class TargetHead(Head):
     def repeat_names(self, predicted: Tensor) -> Tensor:
         """Return the names of the outputs in their order, ``string[batch, outputs]``, the same in every row.
 
-        Servers that answer row by row, as TensorFlow Serving does, need a row for each input.
+        Servers that return row by row, as TensorFlow Serving does, need a row for each input.
         """
         return tf.tile(tf.constant([self.names], tf.string), [tf.shape(predicted)[0], 1])
 
     def masked_outputs(self, predicted: Tensor, ok: Tensor) -> dict[str, Tensor]:
-        """Return :meth:`serving_outputs` with ``ok``, and neutral values for rows that are not.
+        """Return :meth:`serving_outputs` with ``ok``, and neutral values for rows in which it is false.
 
-        Neutral is what no prediction looks like: strings are empty, probabilities 0, sets empty, and numbers NaN, since
-        each number could be a prediction. ``abstain`` is false. ``names`` stay as they are.
+        Neutral values are impossible as predictions: empty strings, probabilities of 0, empty sets, and NaN for
+        numbers, since any number could be a prediction. ``abstain`` is false. ``names`` do not change.
 
         Args:
             predicted: ``float32[batch, outputs]``.
-            ok: ``bool[batch]``, which inputs could be read.
+            ok: ``bool[batch]``, whether each input could be read.
         """
         outputs = self.serving_outputs(predicted)
         masked = {name: x if name == NAMES else mask_rows(x, ok, self.neutral) for name, x in outputs.items()}
         return {**masked, OK: ok}
 
     def endpoint_outputs(self, predicted: Tensor, ok: Tensor) -> dict[str, Tensor]:
-        """Return what a SavedModel's endpoint for tensors returns; by default :meth:`masked_outputs`.
+        """Return the outputs of a SavedModel's endpoint for tensors; by default :meth:`masked_outputs`.
 
-        What :meth:`read_predictions` needs has to be among them.
+        They have to include what :meth:`read_predictions` needs.
 
         Args:
             predicted: ``float32[batch, outputs]``.
-            ok: ``bool[batch]``, which inputs could be read.
+            ok: ``bool[batch]``, whether each input could be read.
         """
         return self.masked_outputs(predicted, ok)
 
     def allowance(self, tolerance: float) -> Floats:
-        """Return how far served predictions may lie from ours, ``[outputs]``, for a tolerance of raw."""
+        """Return how much served predictions may differ, ``[outputs]``, for a tolerance of raw outputs."""
         return np.full(len(self.names), tolerance)
 
     def is_tied(self, predicted: Floats, tolerance: float) -> NDArray[np.bool_]:
-        """Return ``bool[n]``, for which rows the further outputs depend on less than a tolerance."""
+        """Return ``bool[n]``: whether the other outputs of a row change within a tolerance."""
         return np.zeros(len(predicted), bool)
 
 
 def mask_rows(output: Tensor, ok: Tensor, neutral: float) -> Tensor:
-    """Return an output of an exported model with what no prediction looks like in rows that are not ``ok``.
+    """Return an output of an exported model with neutral values in rows that are not ``ok``.
 
     Args:
         output: ``[batch, ...]``.
         ok: ``bool[batch]``.
-        neutral: For floats; strings are empty, and other numbers 0.
+        neutral: The value for floats; strings are empty, and other numbers 0.
     """
     value = tf.constant(neutral, output.dtype) if output.dtype.is_floating else tf.zeros([], output.dtype)
     rows = tf.reshape(ok, tf.concat([tf.shape(ok), tf.ones([output.shape.rank - 1], tf.int32)], axis=0))

@@ -1,7 +1,7 @@
-"""Decision thresholds: from which probability on a class or label is predicted, and how they are chosen.
+"""Decision thresholds: the probability from which a class or label is predicted, and how it is chosen.
 
-Thresholds are chosen on validation rows, as scikit-learn's ``TunedThresholdClassifierCV`` chooses them: every decision
-that the rows can tell apart is tried.
+Thresholds are chosen on validation rows, as by scikit-learn's ``TunedThresholdClassifierCV``: every decision that the
+rows can distinguish is tried.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from keras_transfer.heads.evaluation import Floats
 from keras_transfer.networks.types import JsonObject, Tensor
 from keras_transfer.registry import did_you_mean
 
-# Of several classes, decisions divide by thresholds.
+# For several classes, probabilities are divided by thresholds.
 _LEAST = 1e-6
 _MOST_SHOWN = 8
 COST = "cost"
@@ -33,9 +33,9 @@ class Choice:
     """How thresholds were chosen.
 
     Attributes:
-        metric: What they are best by; ``cost`` for least costs.
-        value: Of the metric on the validation rows, with these thresholds; of several labels, the mean.
-        rows: How many validation rows there were.
+        metric: The metric that they optimize; ``cost`` for costs.
+        value: The metric on the validation rows, with these thresholds; for several labels, the mean.
+        rows: Number of validation rows.
     """
 
     metric: str
@@ -49,15 +49,15 @@ class Choice:
 
 @dataclass(frozen=True)
 class Decision:
-    """From which probability on each class or label is predicted.
+    """The probability from which each class or label is predicted.
 
-    One of several classes is the one whose probability is the largest multiple of its threshold. Of two classes, whose
-    thresholds are ``1 - t`` and ``t``, that is the positive one if its probability is at least ``t``.
+    Of several classes, the one whose probability is the largest multiple of its threshold is predicted. Of two classes,
+    whose thresholds are ``1 - t`` and ``t``, the positive one is predicted if its probability is at least ``t``.
 
     Attributes:
-        thresholds: By name, in the order of the outputs.
-        positive: Of two classes, the one that is predicted from its threshold on.
-        choice: How they were chosen; None if the recipe has them.
+        thresholds: Thresholds by name, in the order of the outputs.
+        positive: Of two classes, the one that is predicted if its probability reaches its threshold.
+        choice: How they were chosen; None if the recipe sets them.
     """
 
     thresholds: Mapping[str, float]
@@ -71,14 +71,14 @@ class Decision:
         return f"{', '.join([*shown, *more])}: {self.choice or 'set in the recipe'}"
 
     def to_json(self) -> JsonObject:
-        """Return what head.json and metrics.json record."""
+        """Return the entry in head.json and metrics.json."""
         positive = {} if self.positive is None else {"positive": self.positive}
         chosen = {} if self.choice is None else {"chosen": vars(self.choice)}
         return {"thresholds": dict(self.thresholds), **positive, **chosen}
 
     @classmethod
     def from_json(cls, values: JsonObject) -> "Decision":
-        """Read back what :meth:`to_json` gave.
+        """Read back what :meth:`to_json` returned.
 
         Raises:
             KeyError: A value is missing.
@@ -94,7 +94,7 @@ class Decision:
 
     @classmethod
     def restore(cls, names: Sequence[str], facts: JsonObject) -> "Decision":
-        """Read the decision of a run with these outputs back from head.json.
+        """Read the decision of a run with these outputs from head.json.
 
         Raises:
             KeyError: A value is missing.
@@ -105,7 +105,7 @@ class Decision:
             raise ValueError("a name in the thresholds")
         return cls({name: read.thresholds[name] for name in names}, read.positive, read.choice)
 
-    # Factors, not divisors: a graph that is optimized multiplies by the reciprocal, which rounds differently.
+    # Factors, not divisors: an optimized graph multiplies by the reciprocal, which rounds differently.
 
     @property
     def _factors(self) -> NDArray[np.float32]:
@@ -126,14 +126,14 @@ class Decision:
         return np.asarray((exact * self._factors).argmax(axis=-1), np.int64)
 
     def decide_in_graph(self, predicted: Tensor) -> Tensor:
-        """Do the same with a tensor."""
+        """Do the same with a tensor in a graph."""
         if len(self.thresholds) == 2:
             positive, cut = self._cut
             return tf.where(predicted[:, positive] >= cut, positive, 1 - positive)
         return tf.argmax(predicted * tf.constant(self._factors), axis=-1)
 
     def is_tied(self, predicted: Floats, tolerance: float) -> NDArray[np.bool_]:
-        """Return ``bool[n]``, whose decision depends on less than a tolerance of the probabilities."""
+        """Return ``bool[n]``: whether the decision for a row changes within a tolerance of the probabilities."""
         if len(self.thresholds) == 2:
             positive, cut = self._cut
             return np.asarray(np.abs(predicted[:, positive] - cut) < tolerance)
@@ -143,14 +143,14 @@ class Decision:
         return np.asarray(scaled[rows, first] - scaled[rows, second] < allowed)
 
 
-# What a recipe asks for.
+# Settings of a recipe.
 
 
 def check_threshold(config: ThresholdConfig | None, names: Sequence[str], *, classes: bool) -> None:
     """Check the names of classes or labels in ``head.threshold``.
 
     Args:
-        classes: Whether they are classes, of which one is predicted, or labels.
+        classes: Whether the names are those of classes, of which one is predicted, or of labels.
 
     Raises:
         ConfigError: A name is unknown or missing.
@@ -203,7 +203,7 @@ def check_validation(config: ThresholdConfig | None, names: Sequence[str], targe
         targets: ``int64[n]``, the classes of the validation rows.
 
     Raises:
-        ConfigError: A class has no row there.
+        ConfigError: A class has no validation row.
     """
     if config is None or config.value is not None:
         return
@@ -216,13 +216,13 @@ def check_validation(config: ThresholdConfig | None, names: Sequence[str], targe
 
 
 def check_label_validation(config: ThresholdConfig | None, targets: Targets) -> None:
-    """Check that there are validation rows, if the thresholds of labels are to be chosen.
+    """Check that there are validation rows if the thresholds of labels are to be chosen.
 
     Args:
         targets: ``float32[n, labels]``, of the validation rows.
 
     Raises:
-        ConfigError: There are none.
+        ConfigError: There are no validation rows.
     """
     if config is not None and config.value is None and not len(targets):
         raise ConfigError(
@@ -232,7 +232,7 @@ def check_label_validation(config: ThresholdConfig | None, targets: Targets) -> 
 
 
 def make_decision(config: ThresholdConfig | None, names: Sequence[str]) -> Decision | None:
-    """Return the decision between classes that a recipe holds; None if it is chosen later, or is the largest."""
+    """Return the decision between classes in a recipe; None if it is chosen later, or is the most probable class."""
     if config is None or config.value is None:
         return None
     if isinstance(config.value, dict) and len(names) > 2:
@@ -258,12 +258,12 @@ def _of_two(names: Sequence[str], positive: str, value: float, choice: Choice | 
 def choose_decision(config: ThresholdConfig, names: Sequence[str], predicted: Floats, targets: Targets) -> Decision:
     """Choose the thresholds of classes.
 
-    Of more than two classes, each gets the threshold that is best for it against all others. If the largest probability
-    alone does as well on these rows, all thresholds are equal.
+    With more than two classes, each gets the threshold that is best for it against all others. If predicting the most
+    probable class does as well on these rows, all thresholds are equal.
 
     Args:
         predicted: ``float32[n, classes]``.
-        targets: ``int64[n]``; each class is there.
+        targets: ``int64[n]``; each class occurs.
     """
     metric = COST if config.metric is None else config.metric
     costs = config.costs or {}
@@ -288,10 +288,10 @@ def choose_decision(config: ThresholdConfig, names: Sequence[str], predicted: Fl
 def choose_label_thresholds(
     config: ThresholdConfig, names: Sequence[str], predicted: Floats, targets: Targets
 ) -> Decision:
-    """Choose the threshold of each label; 0.5 for a label that no row has, or every row.
+    """Choose the threshold of each label; 0.5 for a label that no row has, or that every row has.
 
     Args:
-        config: The recipe's section, with a metric or costs: of missing a label, where a false alarm costs 1.
+        config: The recipe's section, with a metric or costs: the cost of missing a label, if a false alarm costs 1.
         predicted: ``float32[n, labels]``.
         targets: ``float32[n, labels]``, 0 or 1.
     """
@@ -314,32 +314,32 @@ def best_threshold(scores: Floats, truth: NDArray[np.bool_], metric: str, weight
 
     Args:
         scores: ``float32[n]``, its probabilities.
-        truth: ``bool[n]``, which rows have it; some have and some have not.
+        truth: ``bool[n]``, whether each row has it; both values occur.
         metric: One of ``head.threshold.metric``, or ``cost``.
-        weights: ``[n]``, what a wrong decision on each row costs.
+        weights: ``[n]``, the cost of a wrong decision on each row.
 
     Returns:
-        Half-way between two scores; of equally good ones the nearest to 0.5.
+        Half-way between two scores; of equally good ones, the nearest to 0.5.
     """
     costs = np.ones(len(scores)) if weights is None or metric != COST else np.asarray(weights, np.float64)
     steps, place = np.unique(np.asarray(scores, np.float32), return_inverse=True)
     gained, lost = (np.bincount(place, costs * there, len(steps)) for there in (truth, ~truth))
-    # At each step, what has at least that score is taken; behind the last one, nothing is.
+    # At each step, rows with at least that score are predicted positive; after the last step, none is.
     true = np.append(np.cumsum(gained[::-1])[::-1], 0.0)
     false = np.append(np.cumsum(lost[::-1])[::-1], 0.0)
     values = _values(metric, true, false, gained.sum() - true, lost.sum() - false)
     upper = np.append(steps, np.float32(1.0))
     lower = np.concatenate([[np.float32(0.0)], steps])
     middle = ((upper.astype(np.float64) + lower) / 2).astype(np.float32)
-    middle = np.where(middle > lower, middle, upper)  # neighbours in float32 have nothing between them
+    middle = np.where(middle > lower, middle, upper)  # there is no float32 between neighbours
     if steps[-1] >= 1.0:
-        middle, values = middle[:-1], values[:-1]  # no threshold is above a probability of 1
+        middle, values = middle[:-1], values[:-1]  # a threshold cannot be above a probability of 1
     best = np.flatnonzero(np.isclose(values, values.max(), rtol=1e-12, atol=1e-12))
     return float(min(middle[best], key=lambda threshold: abs(threshold - 0.5)))
 
 
 def _values(metric: str, tp: Floats, fp: Floats, fn: Floats, tn: Floats) -> Floats:
-    """The metric of each decision, the more the better."""
+    """The metric of each decision; higher is better."""
     with np.errstate(divide="ignore", invalid="ignore"):
         if metric == "f1":
             return 2 * tp / (2 * tp + fp + fn)
@@ -352,7 +352,7 @@ def _values(metric: str, tp: Floats, fp: Floats, fn: Floats, tn: Floats) -> Floa
 
 
 def _measure(metric: str, truth: NDArray[Any], said: NDArray[Any], weights: Floats, *, positive: int | None) -> float:
-    """The metric of decisions, by scikit-learn; costs are their sum."""
+    """The metric of decisions, computed by scikit-learn; for costs, their sum."""
     if metric == COST:
         return float((weights * (truth != said)).sum())
     if metric == "f1" and positive is not None:

@@ -1,4 +1,4 @@
-"""What heads have in common that choose a token out of a network's vocabulary at each position."""
+"""What heads that predict a token of the vocabulary at each position share."""
 
 from abc import ABC
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from keras_transfer.networks.types import Loss, Tensor
 
 @dataclass(frozen=True)
 class TokenHead(Head, ABC):
-    """A token at each position; its output layer is tied to the network's embedding of tokens.
+    """Predicts a token at each position; its output layer is tied to the network's embedding of tokens.
 
     Targets are ``[batch, tokens]``, -1 at positions that do not count.
     """
@@ -22,15 +22,15 @@ class TokenHead(Head, ABC):
 
     @property
     def is_solvable(self) -> bool:
-        """Its kernel is that of the network's first layer: it cannot be solved."""
+        """Return False: its kernel is that of the network's first layer."""
         return False
 
     def pool(self, features: Tensor) -> Tensor:
-        """Leave ``[batch, tokens, width]`` as it is."""
+        """Return ``[batch, tokens, width]`` unchanged."""
         return layers.Identity(name="head_pooled", dtype="float32")(features)
 
     def describe_pooling(self) -> None:
-        """Nothing is pooled."""
+        """Return None: nothing is pooled."""
 
     def final_layer(self) -> layers.Layer:
         return layers.Softmax(dtype="float32")

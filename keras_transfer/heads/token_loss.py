@@ -1,4 +1,4 @@
-"""Loss and accuracy per token, for heads whose outputs are sequences: each token that is a target counts once."""
+"""Loss and accuracy per token, for heads whose outputs are sequences: each target token counts once."""
 
 from dataclasses import dataclass
 
@@ -11,23 +11,23 @@ class TokenCrossentropy(keras.losses.Loss):
     """Cross-entropy of a batch, each token counting once.
 
     Targets are ``[batch, tokens]``, -1 at positions that do not count; raw outputs are logits,
-    ``[batch, tokens, vocabulary]``. If one of both is longer, only the positions that both have count: targets are
+    ``[batch, tokens, vocabulary]``. If one of them is longer, only the positions that both have count: targets are
     encoded for a whole split, and batches are as long as their longest row.
     """
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Return ``float32[batch]``, whose mean is that over the tokens."""
+        """Return ``float32[batch]``, whose mean is the mean over the tokens."""
         values, used = _crossentropy(y_true, y_pred)
-        tokens = keras.ops.mean(keras.ops.sum(used, axis=1))  # of a row
+        tokens = keras.ops.mean(keras.ops.sum(used, axis=1))  # per row
         return keras.ops.divide_no_nan(keras.ops.sum(values, axis=1), tokens)
 
 
-# Keras takes the mean of a row before that over rows, and rows of two batches may have different lengths: what is
-# averaged over tokens is made flat.
+# Keras averages each row before it averages over rows, and rows of two batches may have different lengths: values that
+# are averaged over tokens are flattened.
 
 
 class TokenCrossentropyMean(keras.metrics.Mean):
-    """The same over all batches of an evaluation."""
+    """Mean cross-entropy over the tokens of all batches of an evaluation."""
 
     def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
         values, used = _crossentropy(y_true, y_pred)
@@ -45,7 +45,7 @@ class TokenAccuracy(keras.metrics.Mean):
 
 
 def _crossentropy(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
-    """In nats, 0 at positions that do not count, and which do: ``float32[batch, tokens]`` both."""
+    """The cross-entropy in nats, 0 at positions that do not count, and their mask: ``float32[batch, tokens]``."""
     expected, logits = _same_length(y_true, y_pred)
     used = keras.ops.cast(expected >= 0, "float32")
     values = keras.ops.sparse_categorical_crossentropy(keras.ops.maximum(expected, 0), logits, from_logits=True)
@@ -53,14 +53,14 @@ def _crossentropy(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _same_length(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
-    """``int32[batch, tokens]`` and ``[batch, tokens, vocabulary]``, cut to the shorter one."""
+    """``int32[batch, tokens]`` and ``[batch, tokens, vocabulary]``, cut to the shorter of the two."""
     expected = keras.ops.cast(y_true, "int32")[:, : keras.ops.shape(y_pred)[1]]
     return expected, y_pred[:, : keras.ops.shape(expected)[1]]
 
 
 @dataclass(frozen=True)
 class TokenFigures:
-    """Of all batches of an evaluation."""
+    """Results over all batches of an evaluation."""
 
     loss: float
     accuracy: float
@@ -68,7 +68,7 @@ class TokenFigures:
 
 
 def evaluate_tokens(model: keras.Model, batches: Batches) -> TokenFigures:
-    """Run a model over a dataset, given the tokens before each position.
+    """Evaluate a model on a dataset, given the tokens before each position.
 
     Args:
         model: From inputs to logits, ``float32[batch, tokens, vocabulary]``.
@@ -76,7 +76,7 @@ def evaluate_tokens(model: keras.Model, batches: Batches) -> TokenFigures:
     """
     loss, accuracy = TokenCrossentropyMean(), TokenAccuracy()
     tokens = 0
-    for inputs, expected, *_ in batches.as_numpy_iterator():  # arrays, which every backend takes
+    for inputs, expected, *_ in batches.as_numpy_iterator():  # arrays, which every backend accepts
         logits = model.predict_on_batch(inputs)
         loss.update_state(expected, logits)
         accuracy.update_state(expected, logits)

@@ -1,4 +1,4 @@
-"""The head of speech recognition: the next token of a transcript, from the states of a decoder."""
+"""The head of speech recognition: predicts the next token of a transcript from the states of a decoder."""
 
 import json
 import math
@@ -33,9 +33,9 @@ class Segment:
     """A part of a transcript.
 
     Attributes:
-        start: Where it starts in the recording, in seconds.
-        end: Where it ends; None if the network left that open, as at the end of a recording.
-        text: What is said.
+        start: Where the segment starts in the recording, in seconds.
+        end: Where it ends; None if the network did not predict it, as at the end of a recording.
+        text: The spoken text.
     """
 
     start: float
@@ -48,10 +48,10 @@ class Transcript(Prediction):
     """The text of a recording.
 
     Attributes:
-        text: What is said; empty if nothing is.
-        score: Mean logarithm of the probabilities of the chosen tokens, of decoders that compute it. It is not
-            calibrated: it orders transcripts by how sure the network is, and no more.
-        segments: Parts with their times, with ``head.timestamps``.
+        text: The spoken text; empty if there is no speech.
+        score: Mean log-probability of the chosen tokens, for decoders that compute it. It is not calibrated: it only
+            ranks transcripts by how sure the network is.
+        segments: Segments with their times, with ``head.timestamps``.
     """
 
     text: str
@@ -63,7 +63,7 @@ class Transcript(Prediction):
         return one_line(" ".join(self.text.split()))
 
     def columns(self, top_k: int | None = None) -> dict[str, Any]:
-        """Return ``predicted_text``, and score and segments, these as JSON, if there are any."""
+        """Return ``predicted_text``, and score and segments, the latter as JSON, if there are any."""
         found = super().columns(top_k)
         if self.segments is not None:
             found["segments"] = json.dumps([asdict(segment) for segment in self.segments], ensure_ascii=False)
@@ -72,17 +72,18 @@ class Transcript(Prediction):
 
 @dataclass(frozen=True)
 class TranscriptHead(TokenHead):
-    """The next token of a transcript, out of the network's vocabulary.
+    """Predicts the next token of a transcript, out of the network's vocabulary.
 
-    The output layer's kernel is the network's embedding of tokens, as the network was pretrained.
+    The output layer's kernel is the network's embedding of tokens, as in pretraining.
 
     Attributes:
-        names: Of the outputs: there are as many as tokens, and they have no names.
+        names: Names of the outputs; tokens have none.
         tokenizer: Turns texts into tokens and back.
-        prompt: The tokens that each transcript starts with; they are given, and not learned.
-        rule: By which transcripts and recognized texts are normalized before they are compared.
-        token_embedding: The network's embedding of tokens; None for the head of a finished run, whose model has it.
-        timestamps: Whether predicted tokens have timestamps among them.
+        prompt: The tokens that each transcript starts with; they are given, not learned.
+        rule: How transcripts and recognized texts are normalized before they are compared.
+        token_embedding: The network's embedding of tokens; None for the head of a finished run, whose model contains
+            it.
+        timestamps: Whether predicted tokens include timestamps.
     """
 
     tokenizer: TranscriptTokenizer
@@ -98,11 +99,11 @@ class TranscriptHead(TokenHead):
 
     @property
     def prediction_width(self) -> None:
-        """It is that of the longest transcript of a batch, and the score."""
+        """None: it depends on the longest transcript of a batch."""
 
     @property
     def facts(self) -> JsonObject:
-        """What is scored and served by: the content of the run folder's head.json."""
+        """What evaluation and serving need: the content of the run folder's head.json."""
         return {"prompt": list(self.prompt), "normalization": self.rule, "timestamps": self.timestamps}
 
     def read_out(self, pooled: Tensor) -> Tensor:
@@ -110,14 +111,14 @@ class TranscriptHead(TokenHead):
         return TiedLogits(self.token_embedding, name=LOGITS, dtype="float32")(pooled)
 
     def encode(self, targets: Targets) -> NDArray[np.float32]:
-        """Turn transcripts into the tokens that follow each position of prompt and transcript.
+        """Turn transcripts into the next token for each position of prompt and transcript.
 
         Args:
             targets: ``object[n]`` of ``str``, normalized.
 
         Returns:
-            ``float32[n, most]``: -1 inside the prompt, then the tokens and the end, then -1 again. Tokens beyond
-            ``float32``'s exact integers do not exist.
+            ``float32[n, most]``: -1 inside the prompt, then the tokens and the end, then -1 again. All tokens are exact
+            in ``float32``.
         """
         rows = [[*self.tokenizer.encode(text), self.tokenizer.end] for text in targets]
         given = max(len(self.prompt) - 1, 0)
@@ -139,10 +140,10 @@ class TranscriptHead(TokenHead):
         """Compare recognized texts with transcripts.
 
         Args:
-            split: The split's name.
+            split: The name of the split.
             predicted: ``float32[n, 1 + tokens]``, as :meth:`to_prediction` takes rows.
             targets: ``object[n]`` of transcripts.
-            tokens: Of the network, given the transcript's tokens before each one; None if it cannot be asked.
+            tokens: Results per token, given the transcript's tokens before each one; None if they cannot be computed.
             untrained: The texts that the network recognized before training.
             groups: The speaker, or other group, of each row.
 
@@ -169,8 +170,8 @@ class TranscriptHead(TokenHead):
 
         Args:
             name: Of the input.
-            row: ``float32[1 + n]``: the score, then the tokens without the prompt, filled up with the end. Timestamps
-                among them count from the start of the recording.
+            row: ``float32[1 + n]``: the score, then the tokens without the prompt, padded with the end token.
+                Timestamps among them count from the start of the recording.
         """
         tokens = [int(token) for token in row[1:]]
         begin = self.tokenizer.timestamp_begin
@@ -182,7 +183,7 @@ class TranscriptHead(TokenHead):
         return [self.to_prediction("", row).text for row in predicted]
 
     def row_losses(self, predicted: Floats, targets: Targets) -> NDArray[np.float64]:
-        """Return how many words of each transcript are wrong, ``float64[n]``, by which the worst ones are found.
+        """Return the number of word errors in each transcript, ``float64[n]``, which ranks the worst ones.
 
         Args:
             predicted: ``float32[n, 1 + tokens]``.
@@ -192,7 +193,7 @@ class TranscriptHead(TokenHead):
         return edits.sum(axis=1).astype(np.float64)
 
     def score(self, predicted: Floats, targets: Targets, counts: Floats) -> Floats:
-        """Return the word error rate of some resamples.
+        """Return the word error rate for some resamples.
 
         Args:
             predicted: ``float32[n, 1 + tokens]``.
@@ -212,12 +213,12 @@ class TranscriptHead(TokenHead):
             predicted: ``float32[batch, 1 + n]``, as :meth:`to_prediction` takes rows.
 
         Returns:
-            ``text: string[batch]``; ``score: float32[batch]``, the mean logarithm of the probabilities of the chosen
-            tokens; and with timestamps ``timed_text: string[batch]``, which has them: ``<|0.00|> Hello.<|1.20|>``.
+            ``text: string[batch]``; ``score: float32[batch]``, the mean log-probability of the chosen tokens; and with
+            timestamps ``timed_text: string[batch]``, which includes them: ``<|0.00|> Hello.<|1.20|>``.
         """
         pieces = tf.constant([*self.tokenizer.pieces, b""], tf.string)
         tokens = tf.cast(predicted[:, 1:], tf.int32)
-        # Timestamps behind the vocabulary, and everything else that is not text, have no pieces.
+        # Timestamps, whose ids follow the vocabulary, and all other tokens that are not text have no pieces.
         known = tf.where((tokens >= 0) & (tokens < len(self.tokenizer.pieces)), tokens, len(self.tokenizer.pieces))
         written = tf.gather(pieces, known)
         outputs = {self.predictions_output: _join(written), "score": predicted[:, 0]}
@@ -232,7 +233,7 @@ class TranscriptHead(TokenHead):
         """Return ``float32[batch, 1 + n]``, as :meth:`to_prediction` takes rows.
 
         Args:
-            outputs: By name, of the endpoint that takes tensors: those of :meth:`tensor_outputs` are among them.
+            outputs: Outputs by name, of the endpoint that takes tensors: they include those of :meth:`tensor_outputs`.
 
         Raises:
             KeyError: They are missing.
@@ -245,11 +246,11 @@ class TranscriptHead(TokenHead):
         return {"tokens": tf.cast(predicted[:, 1:], tf.int32), "score": predicted[:, 0]}
 
     def masked_outputs(self, predicted: Tensor, ok: Tensor) -> dict[str, Tensor]:
-        """Return :meth:`serving_outputs` with ``ok``, and for rows that are not an empty text and a score of NaN.
+        """Return :meth:`serving_outputs` with ``ok``; rows in which it is false have an empty text and a score of NaN.
 
         Args:
             predicted: ``float32[batch, 1 + n]``.
-            ok: ``bool[batch]``, which inputs could be read.
+            ok: ``bool[batch]``, whether each input could be read.
         """
         outputs = {name: mask_rows(x, ok, float("nan")) for name, x in self.serving_outputs(predicted).items()}
         return {**outputs, OK: ok}
@@ -259,13 +260,13 @@ class TranscriptHead(TokenHead):
 
         Args:
             predicted: ``float32[batch, 1 + n]``.
-            ok: ``bool[batch]``, which inputs could be read.
+            ok: ``bool[batch]``, whether each input could be read.
         """
         return {**self.tensor_outputs(predicted), **self.masked_outputs(predicted, ok)}
 
 
 def _join(pieces: Tensor) -> Tensor:
-    """Return ``string[rows]`` for ``string[rows, n]``; a network may choose tokens that are no whole characters."""
+    """Return ``string[rows]`` for ``string[rows, n]``; a network may choose tokens that are not whole characters."""
     joined = tf.strings.strip(tf.strings.reduce_join(pieces, axis=1))
     return tf.strings.unicode_transcode(joined, "UTF-8", "UTF-8", errors="replace")
 
@@ -273,16 +274,17 @@ def _join(pieces: Tensor) -> Tensor:
 def read_segments(
     tokens: Sequence[int], tokenizer: TranscriptTokenizer, timestamp_begin: int, step_seconds: float = STEP_SECONDS
 ) -> tuple[Segment, ...]:
-    """Divide a transcript by its timestamps: one before each segment, and one behind it.
+    """Divide a transcript by its timestamps: one before each segment, and one after it.
 
     Args:
         tokens: Without the prompt.
         tokenizer: Turns the others into text.
         timestamp_begin: The token of 0 s.
-        step_seconds: From a timestamp to the next one.
+        step_seconds: Time between consecutive timestamps.
 
     Returns:
-        Those that have a text. One without a timestamp behind it ends where the next one starts, or nowhere.
+        The segments that have a text. One without a timestamp after it ends where the next one starts; the last one has
+        no end.
     """
     found: list[Segment] = []
     start, own = 0.0, list[int]()
@@ -307,16 +309,16 @@ def read_segments(
 class TiedLogits(layers.Layer):
     """Logits of tokens: states times the transposed embedding of tokens, in this layer's own dtype.
 
-    The embedding belongs to the network alone: it is trained if the network's stage is, and no weight of the head.
+    The embedding belongs to the network: it is trained with the network's stage, and is not a weight of the head.
 
     Args:
         token_embedding: Keras' ``ReversibleEmbedding``.
-        **options: Those of a layer.
+        **options: Options of ``keras.layers.Layer``.
     """
 
     def __init__(self, token_embedding: Layer, **options: Any) -> None:
         super().__init__(**options)
-        # Keras would count the weights of an attribute as this layer's.
+        # Keras would count the weights of an attribute among this layer's.
         self._embedding: Callable[[], Layer] = lambda: token_embedding
 
     def call(self, states: Tensor) -> Tensor:
@@ -324,22 +326,22 @@ class TiedLogits(layers.Layer):
         return self._embedding().call(states, reverse=True)  # called as a layer, it would compute in its own dtype
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
-        """Return that of the logits."""
+        """Return the shape of the logits."""
         return (*input_shape[:-1], self._embedding().input_dim)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TranscriptReport(Report):
-    """How far recognized texts are from transcripts.
+    """How much recognized texts differ from transcripts.
 
-    The loss is the mean over the tokens of transcripts, given those before each one, in nats; NaN if only texts were
-    recognized, as by an exported model.
+    The loss is the mean over the tokens of transcripts, given those before each one, in nats; NaN if only texts are
+    available, as from an exported model.
 
     Attributes:
         accuracy: Share of those tokens that were predicted correctly; None without a loss.
         words: The word error rate.
         characters: The character error rate.
-        groups: The number of groups, such as speakers; None if they are unknown.
+        groups: The number of groups, such as speakers; None if unknown.
     """
 
     accuracy: float | None
@@ -369,22 +371,22 @@ class TranscriptReport(Report):
 
     @property
     def improvements(self) -> tuple[Improvement, ...]:
-        """What training bought, in words and then in characters; empty if that was not measured."""
+        """The improvements by training, for words and then for characters; empty if they were not measured."""
         every = (self.words.improvement, self.characters.improvement)
         return tuple(improvement for improvement in every if improvement is not None)
 
     def to_json(self) -> JsonObject:
-        """Return what metrics.json records of this split; it has no loss if that is unknown."""
+        """Return the entry of this split in metrics.json; it has no loss if that is unknown."""
         values = super().to_json()
         return {name: value for name, value in values.items() if name != "loss" or not math.isnan(value)}
 
     @classmethod
     def from_json(cls, split: str, values: JsonObject) -> Self:
-        """Read back what :meth:`to_json` gave."""
+        """Read back what :meth:`to_json` returned."""
         return super().from_json(split, {"loss": math.nan, **values})
 
     def figures(self) -> JsonObject:
-        """Return the figures as metrics.json records them."""
+        """Return the metrics for metrics.json."""
         return {
             "wer": self.wer,
             "wer_interval": list(self.wer_interval),
@@ -398,7 +400,7 @@ class TranscriptReport(Report):
 
     @classmethod
     def read_figures(cls, values: JsonObject) -> JsonObject:
-        """Return the fields that :meth:`figures` gave."""
+        """Return the fields from what :meth:`figures` returned."""
 
         def read(name: str, key: str) -> JsonObject:
             return {**values[key], "rate": values[name], "interval": values[f"{name}_interval"]}

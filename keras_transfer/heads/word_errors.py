@@ -1,4 +1,4 @@
-"""Word and character error rates of transcripts, with intervals; edit distances by jiwer."""
+"""Word and character error rates of transcripts, with intervals; edit distances are computed by jiwer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _KINDS = (SUBSTITUTE, DELETE, INSERT)
 
 @dataclass(frozen=True)
 class Step:
-    """A stretch of an alignment of two texts.
+    """A span of an alignment of two texts.
 
     Attributes:
         kind: ``equal``, :data:`SUBSTITUTE`, :data:`DELETE` or :data:`INSERT`.
@@ -34,7 +34,7 @@ class Step:
 
 @dataclass(frozen=True)
 class EditCounts:
-    """How many edits turn transcripts into recognized texts, per utterance.
+    """The number of edits that turn transcripts into recognized texts, per utterance.
 
     Attributes:
         length: ``int64[n]``, the transcript's number of words or characters.
@@ -45,13 +45,13 @@ class EditCounts:
     edits: IntArray
 
     def rates(self, counts: Floats) -> Floats:
-        """Return the error rate of resamples: their edits over the length of their transcripts.
+        """Return the error rate of resamples: their edits divided by the length of their transcripts.
 
         Args:
             counts: ``[resamples, n]``, how often each utterance counts.
 
         Returns:
-            ``[resamples]``. Of a resample without a single word the number of edits.
+            ``[resamples]``. For a resample without a single word, the number of edits.
         """
         return (counts @ self.edits.sum(axis=1)) / np.maximum(counts @ self.length, 1.0)
 
@@ -60,7 +60,7 @@ class EditCounts:
         return float(self.rates(np.ones((1, len(self.length))))[0])
 
     def sum_by(self, groups: Sequence[str]) -> "EditCounts":
-        """Return the sums over the utterances of each group, in the order of their first utterances."""
+        """Return the sums over the utterances of each group, in the order of the groups' first utterances."""
         places = {group: place for place, group in enumerate(dict.fromkeys(groups))}
         of = np.array([places[group] for group in groups], np.int64)
         length, edits = np.zeros(len(places), np.int64), np.zeros((len(places), len(_KINDS)), np.int64)
@@ -71,17 +71,18 @@ class EditCounts:
 
 @dataclass(frozen=True)
 class ErrorRate:
-    """An error rate with what it is made of.
+    """An error rate and its components.
 
     Attributes:
-        rate: Edits over the length of the transcripts; more than 1 if more is inserted than there is.
+        rate: Edits divided by the length of the transcripts; can exceed 1 if there are many insertions.
         interval: 95 % interval: percentiles of a bootstrap over utterances.
-        group_interval: The same over groups, such as speakers, all utterances of one together; None without two.
-        length: Words or characters of the transcripts.
+        group_interval: The same over groups, such as speakers, whose utterances are resampled together; None without
+            two groups.
+        length: Number of words or characters in the transcripts.
         substitutions: Words or characters that were recognized as others.
-        deletions: Those that were left out.
-        insertions: Those that were added.
-        improvement: On the network before training; None if that was not measured.
+        deletions: Words or characters that were left out.
+        insertions: Words or characters that were added.
+        improvement: Compared with the network before training; None if that was not measured.
     """
 
     rate: float
@@ -94,7 +95,7 @@ class ErrorRate:
     improvement: Improvement | None = None
 
     def to_json(self) -> JsonObject:
-        """Return what metrics.json records beside rate and interval."""
+        """Return the entry in metrics.json, apart from rate and interval."""
         groups = {} if self.group_interval is None else {"group_interval": list(self.group_interval)}
         bought = {} if self.improvement is None else {"untrained": self.improvement.to_json()}
         counts = {name: getattr(self, name) for name in ("length", "substitutions", "deletions", "insertions")}
@@ -102,7 +103,7 @@ class ErrorRate:
 
     @classmethod
     def from_json(cls, figure: Figure, values: JsonObject) -> "ErrorRate":
-        """Read back rate, interval and what :meth:`to_json` gave."""
+        """Read back rate, interval and what :meth:`to_json` returned."""
         untrained, interval = values.get("untrained"), values.get("group_interval")
         return cls(
             rate=float(values["rate"]),
@@ -115,12 +116,12 @@ class ErrorRate:
 
 @dataclass(frozen=True)
 class TranscriptErrors:
-    """What :func:`measure_transcripts` returns.
+    """The result of :func:`measure_transcripts`.
 
     Attributes:
         words: The word error rate.
         characters: The character error rate.
-        groups: The number of groups, such as speakers; None if they are unknown.
+        groups: The number of groups, such as speakers; None if unknown.
     """
 
     words: ErrorRate
@@ -129,13 +130,13 @@ class TranscriptErrors:
 
 
 def require_jiwer() -> ModuleType:
-    """Return jiwer, which counts edits.
+    """Import and return jiwer, which counts edits.
 
     Raises:
-        DataError: It is not installed; with the command that installs it.
+        DataError: It is not installed; the message has the command that installs it.
     """
     try:
-        import jiwer  # an extra
+        import jiwer  # an optional dependency
     except ImportError as error:
         raise DataError(
             "Word error rates need the package jiwer, which is not installed. Install it with pip install "
@@ -152,12 +153,12 @@ def measure_transcripts(
     untrained: Sequence[str] | None = None,
     groups: Sequence[str | None] | None = None,
 ) -> TranscriptErrors:
-    """Measure how far recognized texts are from transcripts.
+    """Measure how much recognized texts differ from transcripts.
 
-    The same rows give the same intervals.
+    The result is deterministic.
 
     Args:
-        groups: The speaker, or other group, of each utterance; one without a group is a group of its own.
+        groups: The speaker, or other group, of each utterance; an utterance without a group is its own group.
 
     Raises:
         DataError: jiwer is not installed.
@@ -181,7 +182,7 @@ def count_edits(expected: Sequence[str], found: Sequence[str], *, rule: str, cha
 
     Args:
         expected: The transcripts; empty ones have a length of 0.
-        characters: Whether characters are counted in place of words.
+        characters: Whether to count characters instead of words.
 
     Raises:
         DataError: jiwer is not installed.
@@ -199,13 +200,13 @@ def count_edits(expected: Sequence[str], found: Sequence[str], *, rule: str, cha
 
 
 def align(expected: Sequence[str], found: Sequence[str], *, rule: str) -> list[list[Step]]:
-    """Return for each utterance which words are equal, and which differ.
+    """Align the words of each utterance: which are equal, and which differ.
 
     Raises:
         DataError: jiwer is not installed.
     """
     aligned = _process(expected, found, rule, characters=False)
-    if not len(expected):  # of which jiwer makes one empty utterance
+    if not len(expected):  # jiwer would turn this into one empty utterance
         return []
     return [
         [

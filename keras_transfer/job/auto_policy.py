@@ -1,4 +1,4 @@
-"""Resolves ``policy: auto`` for a job: measures, tries the candidates on held-out rows, and decides."""
+"""Resolve ``policy: auto`` for a job: measure, try the candidates on held-out rows, and choose."""
 
 import time
 from dataclasses import replace
@@ -23,7 +23,7 @@ _TIMED_ROWS = 64
 
 
 def estimate(job: Job) -> dict[str, float]:
-    """Estimate how long each policy takes that ``auto`` chooses from, on a job's data and this machine.
+    """Estimate the time of each candidate policy of ``auto``, for a job's data and this machine.
 
     Returns:
         Seconds by policy, the least work first.
@@ -46,7 +46,7 @@ def estimate(job: Job) -> dict[str, float]:
         epochs=config.training.epochs,
         views=len(job.reader.training_views(range(config.training.epochs), config.cache.views)),
     )
-    # A recipe that says how many stages train says it to both.
+    # The number of stages in a recipe applies to both.
     speed = Speed(reading, network, frozen, tuned=frozen if tuned_stages else 0.0, start=start)
     estimates = estimate_seconds(work, speed, len(_folds(job)))
     find_affordable(estimates, _budget_seconds(job))
@@ -57,7 +57,7 @@ def choose_policy(job: Job) -> tuple[Job, Choice]:
     """Resolve ``policy.name: auto``.
 
     Returns:
-        The same job with the policy that was chosen, and why it was.
+        The same job with the chosen policy, and the reason for it.
 
     Raises:
         PolicyError: policy.budget_seconds does not allow for a single pass over the examples.
@@ -68,7 +68,7 @@ def choose_policy(job: Job) -> tuple[Job, Choice]:
     if len(find_affordable(estimates, budget)) > 1:
         started = time.perf_counter()
         trials = _try(job)
-        # The head may still be all that results, and trying has taken its time.
+        # The head may still be chosen, and the trial has taken time.
         estimates = {**estimates, "head": max(estimates["head"], time.perf_counter() - started)}
     choice = choose(trials, estimates, budget, examples=job.splits.target.count(job.splits.train.targets))
     return replace(job.with_policy(choice.policy), measured=job.baseline), choice

@@ -28,7 +28,7 @@ _PREDICT_BATCH = 256
 
 @dataclass(frozen=True)
 class BatchMaker:
-    """Makes the batches that the phases of a job are trained on, and the predictions that it is judged by."""
+    """Makes the batches on which the phases of a job are trained, and the predictions for its evaluation."""
 
     config: RecipeConfig
     splits: Splits
@@ -38,7 +38,7 @@ class BatchMaker:
 
     @cached_property
     def cache(self) -> FeatureCache:
-        """The output of frozen stages, on disk."""
+        """The cached output of frozen stages."""
         return FeatureCache(self.config.cache, self.reader, self.distribution)
 
     @property
@@ -51,7 +51,7 @@ class BatchMaker:
         return self.config.training.most_per_step
 
     def weights(self, split: Split) -> Floats:
-        """Return how much each row counts in training, ``float32[rows]``."""
+        """Return the sample weights of rows, ``float32[rows]``."""
         return split.weights * self.model.head.class_weights(split.targets, self.config.training.class_weights)
 
     def inputs(self, phase: Phase, epochs: range, skip: int = 0) -> Inputs:
@@ -77,7 +77,7 @@ class BatchMaker:
         return self._whole(phase, batches)
 
     def _view_inputs(self, phase: Phase, epochs: range, skip: int) -> Inputs:
-        """The same as :meth:`_feature_inputs` without storing features: the whole model, shown the same views."""
+        """The same as :meth:`_feature_inputs` without storing features: the whole model, with the same views."""
         train, size = self.splits.train, self._batch_size
         targets, weights = self._encode(train), self.weights(train)
         loads = [self.reader.load(train, view) for view in self.cache.training_views(epochs)]
@@ -98,7 +98,7 @@ class BatchMaker:
         return Inputs(trainer, batches, held_out)
 
     def _feature_inputs(self, phase: Phase, epochs: range, skip: int) -> Inputs | None:
-        """The part of the model behind the frozen stages, and features for it; None if they cannot be stored."""
+        """The part of the model after the frozen stages, and features for it; None if they cannot be stored."""
         frozen = phase.frozen_stages(len(self.model.backbone.stages))
         train = self.splits.train
         features = self.cache.training(self.model, frozen, train, epochs)
@@ -124,7 +124,7 @@ class BatchMaker:
         return Inputs(self.model.tail(frozen), batches, validation)
 
     def evaluation_batches(self, split: Split, share: Share = WHOLE, view: View = PLAIN) -> Batches:
-        """Return batches of examples and encoded targets, each row once; the plain view is what a trainer takes."""
+        """Return batches of examples and encoded targets, each row once; a trainer takes the plain view."""
         targets, size = self._encode(split), self._batch_size
         return self.reader.evaluation_batches(split, targets, batch_size=size, view=view, share=share)
 
@@ -132,8 +132,8 @@ class BatchMaker:
         """Return predictions for a split, ``float32[rows, outputs]`` in the order of its rows.
 
         Args:
-            frozen: How many stages no phase has trained; their cached features are used, unless they leave out a part
-                of some examples.
+            frozen: How many stages no phase has trained; their cached features are used, unless they are computed from
+                only a part of some examples.
         """
         features = None
         by_tail = predictor is None and not self.model.decodes and not self.reader.cuts(split)
@@ -153,7 +153,7 @@ class BatchMaker:
         return np.mean(views, axis=0, dtype=np.float32)
 
     def _join(self, predicted: Floats, split: Split, batch_size: int, view: View = PLAIN) -> Floats:
-        """The predictions of every process for its rows, in the order of the rows."""
+        """Combine the predictions of every process for its rows, in the order of the rows."""
         batches = self.reader.evaluation_order(split, batch_size=batch_size, view=view)
         mine = np.concatenate(self.distribution.rows.divide_evaluation(batches))
         gathered = self.distribution.gather((mine, predicted))

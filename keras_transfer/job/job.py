@@ -1,7 +1,7 @@
-"""A recipe whose data and weights are at hand: its model, its batches and its phases, ready to be trained.
+"""A recipe with its data and weights loaded: its model, its batches and its phases, ready for training.
 
 If stages next to the input are frozen, they are run once and their output is cached (frozen/cache.py); training and
-evaluation then start behind them.
+evaluation then start after them.
 """
 
 import functools
@@ -52,14 +52,14 @@ from keras_transfer.training.policies import Phase, candidate_section
 
 @dataclass(frozen=True)
 class Trained:
-    """The result of training beside the weights.
+    """The result of training, apart from the weights.
 
     Attributes:
         baseline: The solved head, if the job measured it.
-        seconds: How long all phases took, the baseline included.
+        seconds: Duration of all phases, including the baseline.
         held_out: ``float32[rows, outputs]`` for training rows by networks that were fine-tuned without them; None if
             they are not needed.
-        untrained: What the task predicted before the first phase; see :meth:`Task.predict_untrained`.
+        untrained: What the task computed before the first phase; see :meth:`Task.predict_untrained`.
     """
 
     baseline: Baseline | None
@@ -69,7 +69,7 @@ class Trained:
 
 
 def _names_lost_examples(method: Callable[..., Any]) -> Callable[..., Any]:
-    """If a method of a job fails because examples can no longer be read, name them."""
+    """If a method of a job fails because examples can no longer be read, raise an error that names them."""
 
     @functools.wraps(method)
     def call(job: "Job", *arguments: Any, **options: Any) -> Any:
@@ -95,22 +95,22 @@ def _names_lost_examples(method: Callable[..., Any]) -> Callable[..., Any]:
 
 @dataclass(frozen=True)
 class Job:
-    """A recipe that is ready to be trained: ``recipe.prepare()`` returns it.
+    """A recipe that is ready for training: ``recipe.prepare()`` returns it.
 
-    ``recipe.fit()`` trains it phase by phase. For a training loop of your own, :meth:`apply` makes the model of a phase
-    ready, and :meth:`training_batches`, :attr:`validation_batches` and :attr:`test_batches` are its data.
+    ``recipe.fit()`` trains it phase by phase. For a custom training loop, :meth:`apply` prepares the model for a phase,
+    and :meth:`training_batches`, :attr:`validation_batches` and :attr:`test_batches` are its data.
 
     Attributes:
         task: The task of the recipe.
         config: The recipe.
-        splits: Scanned, and prepared by the reader.
+        splits: The splits, scanned and prepared by the reader.
         loaded: The same rows before the reader: images, texts or recordings.
         record: The content of data.json.
         reader: Makes batches of the splits.
-        model: Not yet trained; ``model.trainer`` is the Keras model from batches to raw outputs (logits, or
+        model: The untrained model; ``model.trainer`` is the Keras model from batches to raw outputs (logits, or
             standardized numbers), ``model.predictor`` the same layers to predictions.
-        phases: What trains, for how long.
-        measured: A baseline that was measured already.
+        phases: The phases of training.
+        measured: A baseline that has already been measured.
         distribution: The devices and processes that share the job.
         label_texts: An example per output that describes it in words, or None.
         custom: Loss, metrics and optimizer given from Python.
@@ -135,11 +135,11 @@ class Job:
     label_texts: Split | None = None
     custom: CustomParts = BUILT_IN
 
-    # A training loop of one's own.
+    # For a custom training loop.
 
     @_names_lost_examples
     def apply(self, phase: Phase) -> keras.Model:
-        """Make the model ready for a phase: solve the head if the phase does, set what trains, and compile.
+        """Prepare the model for a phase: solve the head if the phase does, set what trains, and compile.
 
         Args:
             phase: One of :attr:`phases`, in their order.
@@ -155,7 +155,7 @@ class Job:
         return apply_phase(self.model, phase, config=config, steps=steps, trainer=trainer, custom=custom).trainer
 
     def training_batches(self, epochs: range = range(1)) -> Batches:
-        """Return a dataset of all batches of some epochs: (inputs, encoded targets, weights).
+        """Return a dataset of all batches of several epochs: (inputs, encoded targets, weights).
 
         Args:
             epochs: Their numbers, on which order and augmentation depend; by default the first.
@@ -180,12 +180,12 @@ class Job:
     # The same job with other settings.
 
     def with_learning_rate(self, learning_rate: float) -> "Job":
-        """Return the same job with this as its training.learning_rate."""
+        """Return the same job with a value of training.learning_rate."""
         training = self.config.training.model_copy(update={"learning_rate": learning_rate})
         return replace(self, config=self.config.model_copy(update={"training": training}), measured=self.baseline)
 
     def with_policy(self, policy: str) -> "Job":
-        """Return the same job with a policy that ``auto`` chooses from."""
+        """Return the same job with one of the candidate policies of ``auto``."""
         section = candidate_section(cast(AutoPolicyConfig, self.config.policy), policy)
         config = without_unused(self.config.model_copy(update={"policy": section}))
         return replace(self, config=config, phases=plan_phases(config, self.model, self.splits, self.custom))
@@ -194,9 +194,9 @@ class Job:
 
     @_names_lost_examples
     def find_learning_rate(self) -> RangeTest:
-        """Try learning rates on the phase that trains longest, the last of several; the weights stay as they are.
+        """Try learning rates on the phase that trains longest, the last of several; the weights do not change.
 
-        If a solved head comes before that phase, the test starts from it. Other phases before it are left out.
+        If a solved head precedes that phase, the test starts from it. Other phases before it are skipped.
 
         Returns:
             The curve, which suggests a value of training.learning_rate.
@@ -229,18 +229,18 @@ class Job:
 
     @_names_lost_examples
     def train(self, observers: Observers | None = None, checkpoints: Checkpoints | None = None) -> Trained:
-        """Run all phases, or what is left of them.
+        """Run all remaining phases.
 
         Args:
             observers: Trackers, which receive each epoch, and the user's callbacks; by default none.
-            checkpoints: The run's; a job that is resumed has in ``measured`` what the run had.
+            checkpoints: The run's checkpoints; for a resumed job, ``measured`` is the baseline of the run.
 
         Returns:
             What :meth:`evaluate` needs.
 
         Raises:
             TrainingError: Loss or features became NaN or infinite; the last good weights are in the model.
-            RunInterrupted: SIGTERM came.
+            RunInterrupted: The process received SIGTERM.
         """
         keeps_best = self.config.training.keeps_best(len(self.splits.validation))
         monitor = find_monitors(self.config.training, self.model.head, self.custom).keep
@@ -269,7 +269,7 @@ class Job:
         for number, phase in enumerate(self.phases):
             epochs = range(first_epoch, first_epoch + phase.epochs)
             first_epoch = epochs.stop
-            # A phase that is over is entered once more if another one follows that takes on its optimizer.
+            # A phase that has ended is entered again if the next phase takes over its optimizer.
             if number < start.phase or start == Position(last, phase.epochs):
                 continue
             if phase.solve and baseline is not None:
@@ -281,7 +281,7 @@ class Job:
         return Trained(baseline, watch.seconds + (baseline.seconds if baseline else 0.0), held_out, untrained)
 
     def _hold_out(self, baseline: Baseline | None) -> NDArray[np.float32] | None:
-        """Predictions of training rows that calibrate a network without validation rows, if these are few."""
+        """Predictions of training rows that calibrate a network without validation rows, if there are few rows."""
         *before, phase = self.phases
         train, solves = self.splits.train, [earlier.solve for earlier in before] == [True]
         if len(self.splits.validation) or len(train) > MOST_ROWS or phase.solve or (before and not solves):
@@ -294,7 +294,7 @@ class Job:
         return predict_held_out(self.batches, phase, epochs, folds, baseline if solves else None) if folds else None
 
     def _with_curve(self, baseline: Baseline | None) -> Baseline | None:
-        """The learning curve is measured while features are those of the network as it came."""
+        """Measure the learning curve while features are those of the pretrained network."""
         if baseline is None or not self.config.report or not self.distribution.is_chief:
             return baseline
         return baseline.with_curve(
@@ -306,7 +306,7 @@ class Job:
         )
 
     def _check_position(self, start: Position, resumes: bool) -> None:
-        """Refuse a checkpoint of another plan, which would skip phases without a word."""
+        """Refuse a checkpoint of another plan, which would silently skip phases."""
         count = len(self.phases)
         if not resumes or (
             start.phase < count
@@ -350,8 +350,8 @@ class Job:
             trained: The result of :meth:`train`.
 
         Returns:
-            The head with what is chosen on validation rows, and a report per split. If stages were trained beside a
-            solved head, each report says what that gained.
+            The head with what is chosen on validation rows, and a report per split. If stages were trained in addition
+            to a solved head, each report has the gain.
         """
         frozen = min(phase.frozen_stages(self._stages) for phase in self.phases)
         is_solved = trained.baseline is not None and all(phase.solve for phase in self.phases)
@@ -363,12 +363,12 @@ class Job:
         return add_gains(evaluation, model.evaluated, trained.baseline, seconds=trained.seconds)
 
     def _describe_model(self, frozen: int) -> TrainedModel:
-        """The model as a task evaluates it; no phase has trained the first stages."""
+        """The model for a task to evaluate; no phase has trained the first stages."""
         return TrainedModel(
             self.config, self.splits, self.reader, self.model, predict=functools.partial(self.batches.predict, frozen)
         )
 
-    # What is made once.
+    # Computed once.
 
     @cached_property
     def batches(self) -> BatchMaker:
@@ -387,7 +387,7 @@ class Job:
 
     @cached_property
     def baseline(self) -> Baseline | None:
-        """The solved head on the network as it came, if the job needs it."""
+        """The solved head on the pretrained network, if the job needs it."""
         if self.measured is not None or not self._needs_baseline:
             return self.measured
         baseline = measure_baseline(
@@ -402,7 +402,7 @@ class Job:
         return self._predict_whole(baseline)
 
     def _predict_whole(self, baseline: Baseline) -> Baseline:
-        """The baseline as the model will be evaluated: features of examples that are cut are not all of them."""
+        """The baseline evaluated like the model: cached features do not cover examples that are cut."""
         held_out = (self.splits.validation, self.splits.test)
         cut = [split for split in held_out if len(split) and self.reader.cuts(split)]
         if not cut:

@@ -1,4 +1,4 @@
-"""How good a job's model is: predictions for held-out training rows, and what fine-tuning gained."""
+"""Evaluate a job's model: predictions for held-out training rows, and the gain from fine-tuning."""
 
 from dataclasses import replace
 from typing import cast
@@ -34,9 +34,9 @@ def predict_held_out(
     """Train a phase once per fold, from the start of the run, and predict the rows of the fold.
 
     Args:
-        folds: Of the training rows; each row is held out once.
-        baseline: Its head is solved again without the rows that are held out, and training starts from it; None if no
-            phase solves a head.
+        folds: Folds of the training rows; each row is held out once.
+        baseline: Its head is solved again without the held-out rows, and training starts from it; None if no phase
+            solves a head.
 
     Returns:
         ``float32[rows, outputs]``; None if a training diverged.
@@ -62,7 +62,7 @@ def predict_held_out(
         predicted = cross_validate(model, phase, parts, config=config, steps=steps)
     if not np.isfinite(predicted).all():
         return None
-    # Batches of an evaluation have an order of their own.
+    # Evaluation batches have another order.
     orders = [batches.reader.evaluation_order(train.fold(rows), batch_size=size) for _, rows in folds]
     order = np.concatenate([rows[np.concatenate(own)] for (_, rows), own in zip(folds, orders, strict=True)])
     joined = np.empty_like(predicted)
@@ -71,12 +71,12 @@ def predict_held_out(
 
 
 def add_gains(evaluation: Evaluation, splits: list[Split], baseline: Baseline, *, seconds: float) -> Evaluation:
-    """Say in each report what training gained over the solved head."""
+    """Add the gain over the solved head to each report."""
     head = evaluation.head
     if not isinstance(head, TargetHead):
         return evaluation
 
-    # The solved head has a temperature and thresholds of its own, chosen on the same rows.
+    # The solved head has its own temperature and thresholds, chosen on the same rows.
     validation = [split for split in splits if split.name == "validation"]
     solved = replace(head, calibration=None)
     if validation:

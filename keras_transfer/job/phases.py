@@ -1,4 +1,4 @@
-"""The phases of a job: what a policy has to divide, and what results."""
+"""The phases of a job: the scope of a policy, and the resulting phases."""
 
 from collections.abc import Sequence
 
@@ -30,7 +30,7 @@ def find_scope(config: RecipeConfig, model: TransferModel, splits: Splits, custo
 
     Args:
         config: The recipe. With ``policy.head_solver: auto``, the size of the problem decides whether a head is solved.
-        custom: Loss, metrics and optimizer given from Python: a head is not solved for another loss than its own.
+        custom: Loss, metrics and optimizer given from Python: with a custom loss, a head is not solved.
     """
     products = len(model.head.names) * model.top.input_shape[-1] * len(splits.train)
     can = model.head.is_solvable and not config.training.label_smoothing and products <= MOST_PRODUCTS

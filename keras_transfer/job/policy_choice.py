@@ -18,13 +18,13 @@ from keras_transfer.training.phase import Inputs, apply_phase, restored
 from keras_transfer.training.policies import Phase
 
 # By how many standard errors the held-out loss of the head must be lower than that of last_stages for the head to be
-# chosen, by the most expensive policy that there is time for. last_stages looks worse than lp_ft is: it starts without
+# chosen, by the most expensive policy for which there is time. last_stages looks worse than lp_ft is: it starts without
 # a solved head. On solar cells, 5 to 50 per class, draws 100 and 101 (docs/figures.md#few-labels), heads that led by
-# 1.2 to 2.5 were 0.8 to 4.8 points less accurate than lp_ft (means of two). Those leads were of losses that were not
-# calibrated, by which an overconfident network looks worse still: leads of calibrated losses are smaller.
+# 1.2 to 2.5 were 0.8 to 4.8 points less accurate than lp_ft (means of two). Those were leads of uncalibrated losses, in
+# which an overconfident network looks even worse: leads of calibrated losses are smaller.
 _CLEAR_LEADS = {"last_stages": 1.0, "lp_ft": 3.0}
 
-# One confident mistake must not outweigh all other rows: the loss of a probability of 1e-7.
+# One confident mistake must not outweigh all other rows: the loss is limited to that of a probability of 1e-7.
 _MOST_LOSS = -np.log(1e-7)
 
 
@@ -34,9 +34,9 @@ class Trial:
 
     Attributes:
         policy: Its name.
-        losses: ``float64[rows]``, each row's.
-        figure: The figure that models of this kind are compared by.
-        value: Its value.
+        losses: ``float64[rows]``, the loss of each row.
+        figure: The metric by which models of this kind are compared.
+        value: The value of the metric.
     """
 
     policy: str
@@ -46,18 +46,18 @@ class Trial:
 
     @property
     def loss(self) -> float:
-        """The mean."""
+        """The mean loss."""
         return float(self.losses.mean())
 
     def lead(self, other: "Trial") -> float:
-        """Return by how many standard errors of the paired difference the loss is lower than another's."""
+        """Return by how many standard errors of the paired difference the loss is lower than another one's."""
         differences = other.losses - self.losses
         error = differences.std() / np.sqrt(len(differences))
         return float(differences.mean() / max(error, np.finfo(float).tiny))
 
 
 def try_on(policy: str, head: TargetHead, predicted: Floats, targets: Targets) -> Trial:
-    """Evaluate held-out predictions, each policy's at the temperature that is best for it.
+    """Evaluate held-out predictions, each policy's at its optimal temperature.
 
     Args:
         predicted: ``[rows, outputs]``; NaN if training diverged.
@@ -79,15 +79,15 @@ def cross_validate(
     """Train a phase once per fold, each time from the same start, and predict the held-out rows.
 
     Args:
-        model: Its weights and random states are restored afterwards, bit for bit.
-        phase: Says what trains.
+        model: Its weights and random states are restored exactly afterwards.
+        phase: Defines what trains.
         folds: For each fold, the model to train (always the same one), the batches of a whole phase, and the held-out
             rows for validation.
-        config: How it is trained.
+        config: How to train.
         steps: Steps of the phase.
 
     Returns:
-        ``float32[n, outputs]`` predictions for the held-out rows of all folds, one fold after the other.
+        ``float32[n, outputs]`` predictions for the held-out rows of all folds, concatenated.
     """
     predicted, is_compiled = [], False
     for inputs in folds:
@@ -109,9 +109,9 @@ class Choice:
 
     Attributes:
         policy: head, last_stages or lp_ft.
-        reason: Why.
-        trials: Results of cross-validation, one per candidate that was tried.
-        estimates: Seconds by policy, the choice itself included.
+        reason: The reason for it.
+        trials: Results of cross-validation, one per tried candidate.
+        estimates: Seconds by policy, including the time for choosing.
         budget_seconds: The budget, or None.
     """
 
@@ -155,8 +155,9 @@ def choose(
 
     Returns:
         The head if its loss is lower than that of ``last_stages`` by more than three standard errors, or by more than
-        one if there is no time for ``lp_ft``. Otherwise the candidate that trains most. If nothing could be compared,
-        ``last_stages``, the most robust. The bound of three was chosen on other draws than those that are reported.
+        one if there is no time for ``lp_ft``. Otherwise the candidate that trains the most stages. If nothing could be
+        compared, ``last_stages``, the most robust. The threshold of three was chosen on other draws than those that are
+        reported.
 
     Raises:
         PolicyError: The budget allows none.

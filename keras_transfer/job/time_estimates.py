@@ -1,4 +1,4 @@
-"""How long each policy would take on this machine."""
+"""Estimate how long each policy would take on this machine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ _MOST_ROWS = 2000
 
 @dataclass(frozen=True)
 class Speed:
-    """How long this machine takes.
+    """Measured durations on this machine.
 
     Attributes:
         reading: Seconds per image from its file to pixels.
         network: Seconds per image through the whole network.
-        frozen: Seconds per image through the stages that ``last_stages`` leaves frozen, a part of that.
+        frozen: Seconds per image through the stages that ``last_stages`` freezes, a part of ``network``.
         tuned: The same for ``lp_ft``; 0 if it trains all stages.
-        start: Seconds that the first run of the network takes to get ready.
+        start: Seconds that the first run of the network needs for initialization.
     """
 
     reading: float
@@ -49,7 +49,7 @@ class Work:
 
 
 def count_folds(rows: int, folds: int) -> int:
-    """Return how many folds of cross-validation are worth their time: at least one, if there are any."""
+    """Return the number of cross-validation folds that are worth their time: at least one, if there are any."""
     learned = rows * (folds - 1) / max(folds, 1)
     return min(folds, max(1, int(_MOST_ROWS // max(learned, 1.0))))
 
@@ -73,7 +73,7 @@ def estimate_seconds(work: Work, speed: Speed, folds: int) -> dict[str, float]:
     # A graph is traced once for all folds, and once more for the phase itself.
     tracing, part = train(speed.frozen)
     tried = head + features + (tracing + folds * part if folds else 0.0)
-    # What is not cached is read again in every epoch.
+    # Examples that are not cached are read again in every epoch.
     again = 0.0 if speed.tuned else work.epochs * (work.rows + work.validated) * reading
     lp_ft = sum(train(speed.tuned)) + again + work.evaluated * (reading + network)
     return {"head": head, "last_stages": tried + tracing + part, "lp_ft": tried + lp_ft}

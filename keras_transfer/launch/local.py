@@ -27,7 +27,7 @@ _BETWEEN_LOOKS_SECONDS = 0.1
 
 
 def find_free_addresses(count: int) -> list[str]:
-    """Return ``localhost:port`` for different ports that nothing listens on."""
+    """Return ``localhost:port`` for different unused ports."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in sockets:
@@ -41,7 +41,7 @@ def name_workers(addresses: Sequence[str], number: int) -> list[str]:
 
 
 def launch(commands: Sequence[Sequence[str]]) -> int:
-    """Run one command per worker; when one worker fails, end all.
+    """Run one command per worker; if one worker fails, end all of them.
 
     Every line of their output is prefixed by the worker's number. SIGTERM, SIGHUP and SIGINT are forwarded to all, and
     if this process is killed, all end with it.
@@ -50,7 +50,7 @@ def launch(commands: Sequence[Sequence[str]]) -> int:
         The exit code of the first worker that failed: 128 plus the number of the signal, if one ended it. 0 if none
         failed.
     """
-    # As many threads each as its share of the cores.
+    # The number of threads of each is its share of the cores.
     threads = max(1, (os.cpu_count() or 1) // len(commands))
     environment = {"TF_NUM_INTRAOP_THREADS": str(threads), **os.environ, "PYTHONUNBUFFERED": "1"}
     environment |= {TOKEN: make_token(), PARENT: str(os.getpid())}
@@ -67,7 +67,7 @@ def launch(commands: Sequence[Sequence[str]]) -> int:
 
 @contextlib.contextmanager
 def forwarding_signals(receive: Callable[[int], None]) -> Iterator[None]:
-    """Call a function on SIGTERM, SIGHUP and SIGINT, for a while, and do nothing else: the workers handle them.
+    """Call a function on SIGTERM, SIGHUP and SIGINT while the block runs; the workers handle the signals.
 
     A signal that is ignored, as nohup ignores SIGHUP, stays ignored.
     """
@@ -90,12 +90,12 @@ def exit_code(returncode: int) -> int:
 
 
 def make_token() -> str:
-    """Return a secret by which the workers of one launch know each other."""
+    """Return a secret by which the workers of one launch recognize each other."""
     return os.environ.get(TOKEN) or secrets.token_hex(16)
 
 
 def end_with(parent: int) -> None:
-    """Let this process end when its parent does, whatever ends it."""
+    """Make this process end when its parent does, for any reason."""
     if os.name == "nt":  # a process is not told of its parent's end
         return
     if sys.platform == "linux":
@@ -162,13 +162,13 @@ def _start(number: int, command: Sequence[str], environment: dict[str, str]) -> 
 
 
 def _wait(workers: Sequence[_Worker]) -> int:
-    """Wait until all have ended by themselves, or one has failed and the others were ended."""
+    """Wait until all workers have ended by themselves, or one has failed and the others were ended."""
     failed: _Worker | None = None
     while failed is None and any(worker.process.poll() is None for worker in workers):
         time.sleep(_BETWEEN_LOOKS_SECONDS)
         failed = next((worker for worker in workers if worker.process.poll() not in (None, 0)), None)
     if failed is not None:
-        # The others notice by themselves, or are interrupted as it was; the rest are killed.
+        # The others notice by themselves, or are interrupted in the same way; the rest are killed.
         limit = time.monotonic() + _GRACE_SECONDS
         while time.monotonic() < limit and any(worker.process.poll() is None for worker in workers):
             time.sleep(_BETWEEN_LOOKS_SECONDS)

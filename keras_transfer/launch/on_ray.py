@@ -1,7 +1,7 @@
 """Run several processes of one recipe on a Ray cluster; restart them from the last checkpoint when one is lost.
 
-Ray places one actor per worker. Each actor starts the command that the local engine starts, in a process of its own: it
-is fresh for the devices of TensorFlow and JAX, receives signals, and ends with its actor.
+Ray places one actor per worker. Each actor starts the same command as the local engine, in a separate process: it has
+fresh devices of TensorFlow and JAX, receives signals, and ends with its actor.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from keras_transfer.launch.local import KILLED, TOKEN, exit_code, forwarding_sig
 _PLACE_SECONDS = 60.0
 _GRACE_SECONDS = 10.0
 _BETWEEN_LOOKS_SECONDS = 0.2
-# Done, for the user to fix, or stopped by SIGHUP (1) or SIGTERM: a restart changes nothing.
+# Done, an error that the user has to fix, or stopped by SIGHUP (1) or SIGTERM: a restart would not help.
 _FINAL = (0, 2, 128 + 1, 128 + signal.SIGTERM)
 # Prefixes of the environment variables that workers inherit; a node has its own values of others.
 _PASSED_ON = ("KERAS_", "TF_", "JAX_", "XLA_", "OMP_")
@@ -45,9 +45,9 @@ def launch_on_ray(arguments: Sequence[str], *, workers: int, address: str | None
     Output and signals are handled as by :func:`keras_transfer.launch.launch`.
 
     Args:
-        arguments: Of ``keras-transfer``, without the overrides that name the workers.
-        workers: Their number; each takes a CPU, and a GPU if the cluster has any.
-        address: Of the cluster, as ``ray.init`` takes it; if None, Ray is started on this machine.
+        arguments: Arguments of ``keras-transfer``, without the overrides that name the workers.
+        workers: Number of workers; each takes a CPU, and a GPU if the cluster has any.
+        address: Address of the cluster, as for ``ray.init``; if None, Ray is started on this machine.
         retries: Number of restarts; there is none after exit code 2 or after a signal to this process.
 
     Returns:
@@ -92,7 +92,7 @@ def _attempt(arguments: Sequence[str], workers: int, received: Sequence[int]) ->
 def _reserved(workers: int, received: Sequence[int]) -> Iterator[list[Any]]:
     """Resources for all workers at once, with an actor in each."""
     each = {"CPU": 1.0, "GPU": 1.0} if ray.cluster_resources().get("GPU") else {"CPU": 1.0}
-    # A process on CPUs uses all of its machine's; GPUs communicate fastest within one.
+    # A process on CPUs uses all cores of its machine; GPUs communicate fastest within one machine.
     group = placement_group([each] * workers, strategy="PACK" if "GPU" in each else "SPREAD")
     try:
         limit = time.monotonic() + _PLACE_SECONDS
@@ -160,7 +160,7 @@ def _print(number: int, answer: Any) -> int | None:
 
 
 class _Place:
-    """An actor: it runs a worker on the node that Ray has chosen."""
+    """An actor that runs a worker on the node that Ray has chosen."""
 
     def __init__(self) -> None:
         self._lines: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()

@@ -48,7 +48,7 @@ def fuse_batch_norm(model: keras.Model) -> None:
     """Let a model's BatchNorm layers use the fused kernel if they can and Keras runs on TensorFlow.
 
     Args:
-        model: Changed in place; nested models too.
+        model: Modified in place, including nested models.
     """
     if keras.backend.backend() == "tensorflow":
         for layer in _batch_norms(model, keras.layers.BatchNormalization):
@@ -57,7 +57,7 @@ def fuse_batch_norm(model: keras.Model) -> None:
 
 
 class _Folded(keras.layers.Layer):
-    """A convolution whose kernel and bias include a BatchNorm layer on stored statistics after it."""
+    """A convolution whose kernel and bias include a following BatchNorm layer with stored statistics."""
 
     def __init__(self, convolution: Layer, norm: FusedBatchNormalization) -> None:
         super().__init__(dtype=convolution.dtype_policy)
@@ -133,10 +133,10 @@ def adapting_statistics(model: keras.Model) -> list[keras.Variable]:
 
 @contextlib.contextmanager
 def plain_batch_norm(model: keras.Model) -> Iterator[None]:
-    """Restore Keras' own BatchNorm layers for a while, so that a saved model does not need this package.
+    """Restore Keras' own BatchNorm layers while the block runs, so that a saved model does not need this package.
 
     Args:
-        model: Changed in place; nested models too.
+        model: Modified in place, including nested models.
     """
     fused = _batch_norms(model, FusedBatchNormalization)
     for layer in fused:
@@ -149,6 +149,6 @@ def plain_batch_norm(model: keras.Model) -> Iterator[None]:
 
 
 def _batch_norms(model: keras.Model, kind: type) -> list[Layer]:
-    """Layers of exactly this class, those of nested models included."""
+    """Layers of exactly this class, including those of nested models."""
     nested = (_batch_norms(layer, kind) if isinstance(layer, keras.Model) else [layer] for layer in model.layers)
     return [layer for layers in nested for layer in layers if type(layer) is kind]

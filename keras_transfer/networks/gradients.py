@@ -1,4 +1,4 @@
-"""Gradients of a function of tensors: the one place that differs between Keras' backends."""
+"""Gradients of a function of tensors: the only code that differs between Keras' backends."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from keras_transfer.networks.types import Tensor
 
 
 def pull_back(function: Callable[[Tensor], Tensor], at: Tensor, directions: Sequence[Tensor]) -> list[Tensor]:
-    """Differentiate weighted sums of a function's outputs by its argument.
+    """Differentiate weighted sums of a function's outputs with respect to its argument.
 
     Args:
         function: From one tensor to one tensor; it changes no variable.
@@ -40,11 +40,11 @@ def pull_back(function: Callable[[Tensor], Tensor], at: Tensor, directions: Sequ
 
 
 def compiled(function: Callable[..., Any], *, open_axes: int) -> Callable[..., Any]:
-    """Return a function that computes the same, and is not traced anew for every batch.
+    """Return a function that computes the same without being traced again for every batch.
 
     Args:
-        open_axes: How many axes change from batch to batch: 1 of images, 2 of texts. The last axis of floating-point
-            tensors never does. With JAX, which compiles every shape, there are none.
+        open_axes: Number of leading axes whose size changes from batch to batch: 1 for images, 2 for texts. The last
+            axis of floating-point tensors never changes. With JAX, which compiles every shape, there are none.
     """
     if keras.backend.backend() == "jax":
         import jax

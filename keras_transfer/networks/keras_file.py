@@ -32,7 +32,7 @@ def write_keras_file(model: keras.Model, file: Path) -> None:
 
 @contextlib.contextmanager
 def _uncompiled(model: Model) -> Iterator[None]:
-    """Let no model inside say how it was compiled: loss, metrics and optimizer may be a user's own classes."""
+    """Omit the compile configuration of nested models: loss, metrics and optimizer may be a user's own classes."""
     compiled = [part for part in parts(model) if isinstance(part, keras.Model) and part.compiled]
     for part in compiled:
         part.compiled = False
@@ -62,7 +62,7 @@ def read_keras_file(file: Path, error: type[TransferError]) -> keras.Model:
         ) from cause
     if damaged is not None:
         raise error(f"Model file {file} is damaged: the checksum of {damaged} in it is wrong. Copy the file again.")
-    # How it was compiled is not read.
+    # The compile configuration is not read.
     parts = {key: value for key, value in config.items() if key != "compile_config"} if isinstance(config, dict) else {}
     try:
         foreign = sorted(set(_foreign_classes(parts)))

@@ -1,8 +1,8 @@
-"""Everything in Keras, KerasHub and ``tf.distribute`` that is not public and that this package uses all the same.
+"""All non-public parts of Keras, KerasHub and ``tf.distribute`` that this package uses.
 
-Private names, methods that are replaced, a class that is exchanged: they are here and nowhere else, so that one test
-(``tests/networks/test_keras_internals.py``) compares them with the installed Keras, and fails when one has moved or its
-code has changed. ``READ_IN`` is the version whose code was read. docs/quirks.md says how to try a newer one.
+Private names, replaced methods and a replaced class: they are here and nowhere else, so that one test
+(``tests/networks/test_keras_internals.py``) compares them with the installed Keras, and fails if one has moved or its
+code has changed. ``READ_IN`` is the version whose code was read. docs/quirks.md explains how to try a newer one.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ READ_IN = "3.15"
 
 
 def parts(layer: Layer) -> list[Layer]:
-    """Return a layer and all layers inside it, each after the one that it is inside.
+    """Return a layer and all nested layers, each after the layer that contains it.
 
     Keras 3.15: ``Layer._flatten_layers``. Nested models have a public list, other composite layers have none.
     """
@@ -41,7 +41,7 @@ def carries_mask(tensor: SymbolicTensor) -> bool:
 
 @contextlib.contextmanager
 def places_unchanged(tensors: Sequence[SymbolicTensor]) -> Iterator[None]:
-    """Let inputs of a graph stay where they are in it while a model is made of a part of the graph.
+    """Keep inputs of a graph in place while a model is made from a part of the graph.
 
     Keras 3.15: if an input of that model lies within the graph, ``clone_graph_nodes`` gives the graph's own inputs
     among the others a new ``_keras_history``, and the graph can no longer be saved.
@@ -55,7 +55,7 @@ def places_unchanged(tensors: Sequence[SymbolicTensor]) -> Iterator[None]:
 
 
 def change_class(layer: Layer, kind: type[Layer]) -> None:
-    """Let a built layer compute as another class does.
+    """Let a built layer compute like another class.
 
     Keras 3.15: ``__class__`` is replaced. It works if both classes have the same attributes and variables.
     """
@@ -111,12 +111,12 @@ def save_own_variables_plainly(layer: Layer) -> None:
 
 
 def announce_output(layer: Layer, output: SymbolicTensor) -> None:
-    """Replace what a layer says its output is.
+    """Replace the output spec that a layer reports.
 
     KerasHub 0.32: ``compute_output_spec`` of SigLIP's embedding announces one token more than the layer returns.
 
     Args:
-        layer: Changed in place; other layers of its class are not.
+        layer: Modified in place; other layers of its class are not.
     """
     layer.compute_output_spec = lambda *_, **__: keras.KerasTensor(output.shape, output.dtype)
 
@@ -130,7 +130,7 @@ def assigned_layout(variable: Variable) -> Any:
 
 
 def variables_of(optimizer: Optimizer) -> list[Variable]:
-    """Return what an optimizer was built on. Keras 3.15: ``Optimizer._trainable_variables``."""
+    """Return the variables that an optimizer was built on. Keras 3.15: ``Optimizer._trainable_variables``."""
     return list(optimizer._trainable_variables)
 
 
@@ -180,7 +180,7 @@ Place = Literal[
 
 
 def owner_and_name(place: Place) -> tuple[Any, str]:
-    """Return the class or module of Keras 3.15 that has a function, and the function's name there."""
+    """Return the class or module of Keras 3.15 that contains a function, and the function's name there."""
     model, optimizer = keras.Model, keras.optimizers.Optimizer
     places: dict[Place, tuple[Any, str]] = {
         "train_step": (model, "train_step"),
@@ -199,14 +199,14 @@ def owner_and_name(place: Place) -> tuple[Any, str]:
 
 @contextlib.contextmanager
 def patched(place: Place, patch: Patch) -> Iterator[None]:
-    """Replace a function of Keras for a while; subclasses that do not override it use the new one too."""
+    """Replace a function of Keras while the block runs; subclasses that do not override it are affected, too."""
     with replaced(*owner_and_name(place), patch):
         yield
 
 
 @contextlib.contextmanager
 def replaced(owner: Any, name: str, patch: Patch) -> Iterator[None]:
-    """Replace an attribute of a class or a module for a while."""
+    """Replace an attribute of a class or a module while the block runs."""
     own, before = vars(owner).get(name), getattr(owner, name)
     setattr(owner, name, patch(before))
     try:

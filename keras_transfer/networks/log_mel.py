@@ -1,4 +1,4 @@
-"""Samples to a log-mel spectrogram inside the graph of a model.
+"""Compute a log-mel spectrogram from samples inside the graph of a model.
 
 Window and Fourier transform are one strided convolution with fixed kernels: that is the same in TensorFlow, JAX, ONNX
 and LiteRT, which do not all have a Fourier transform.
@@ -19,11 +19,11 @@ Norm = Literal["slaney", "mean"]
 class LogMel(keras.layers.Layer):
     """The logarithm of the power in each mel band and frame, ``float32[batch, frames, mels]``.
 
-    ``log10(max(power, floor))``, and at least the recording's highest value less ``decades``. Bands are triangles on
-    Slaney's mel scale, as in librosa and Whisper: linear up to 1 kHz, logarithmic above. Nothing in it is trained.
+    ``log10(max(power, floor))``, clipped to ``decades`` below the recording's maximum. Bands are triangles on Slaney's
+    mel scale, as in librosa and Whisper: linear up to 1 kHz, logarithmic above. Nothing in it is trained.
 
     Args:
-        sample_rate: In Hz.
+        sample_rate: Sample rate in Hz.
         mels: Number of bands.
         window: Length of the Hann window, in samples.
         hop: Samples from one frame to the next.
@@ -65,7 +65,7 @@ class LogMel(keras.layers.Layer):
         reflect: tuple[int, int] = (0, 0),
         **options: Any,
     ) -> None:
-        # Half precision has too few digits for samples as for powers.
+        # Half precision is not precise enough for samples and powers.
         super().__init__(**{**options, "dtype": "float32"})
         self._settings = {
             **{"sample_rate": sample_rate, "mels": mels, "window": window, "hop": hop, "frame": frame},
@@ -77,7 +77,7 @@ class LogMel(keras.layers.Layer):
         make = mel_filters(sample_rate, mels, lowest=lowest, highest=highest or sample_rate / 2, norm=norm)
         filters = make(transform) if transform else _fill_every_band(make, window)
         used = np.flatnonzero(filters.any(axis=1))
-        # Frequencies that no band reads are not computed.
+        # Frequencies that no band uses are not computed.
         bins = np.arange(used[0], used[-1] + 1)
         self._filters = filters[bins].astype(np.float32)
         self._kernel = fourier_kernel(window, 2 * (len(filters) - 1), bins, gain)
@@ -117,7 +117,7 @@ def fourier_kernel(window: int, transform: int, bins: Array, gain: float = 1.0) 
     """
     place = np.arange(window)
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * place / window)
-    # The product of integers is taken modulo the length first: angles of thousands of turns would lose digits.
+    # The product of integers is reduced modulo the length first: angles of thousands of turns would lose precision.
     angle = 2 * np.pi * (place[:, None] * np.asarray(bins, np.int64) % transform) / transform
     kernel = gain * hann[:, None] * np.concatenate([np.cos(angle), np.sin(angle)], axis=1)
     return kernel[:, None].astype(np.float32)
@@ -165,13 +165,13 @@ def _to_hz(mel: Array) -> Array:
 class SpectrogramImage(keras.layers.Layer):
     """A log-mel spectrogram, ``float32[batch, frames, mels]``, as an image, ``float32[batch, mels, frames, channels]``.
 
-    The lowest band is at the bottom. The highest value of a recording is 255, what is ``decades`` below is 0. Of a
-    recording whose highest value is below ``quietest``, that is 255: silence is black.
+    The lowest band is at the bottom. The maximum of a recording is 255, ``decades`` below it is 0. If the maximum is
+    below ``quietest``, the latter is 255: silence is black.
 
     Args:
-        channels: Of the image; all are equal.
+        channels: Number of channels of the image; all are equal.
         decades: Range of a recording, in powers of ten: 8 are 80 dB.
-        quietest: ``log10`` of the least power that is white; -6 is 60 dB below a tone of full scale.
+        quietest: ``log10`` of the lowest power that is white; -6 is 60 dB below a tone of full scale.
     """
 
     needs_float32 = True

@@ -1,4 +1,4 @@
-"""LoRA: adapters of a low rank that train in place of a layer's weight (Hu et al. 2021, arXiv 2106.09685).
+"""LoRA: low-rank adapters that are trained instead of a layer's weight (Hu et al. 2021, arXiv 2106.09685).
 
 Keras 3.15 has them in Dense, EinsumDense, Embedding and Conv layers, and in none that is depthwise, separable or
 transposed: the layer then computes with ``weight + alpha / rank * A @ B``. This module adds them to whole stages, and
@@ -49,7 +49,7 @@ class Adapter:
 
     @property
     def factors(self) -> tuple[keras.Variable, keras.Variable]:
-        """The variables that train."""
+        """The trainable variables."""
         return self.a, self.b
 
 
@@ -126,7 +126,7 @@ def merge_adapters(stages: Iterable[Stage]) -> None:
 
 def _merge(adapter: Adapter) -> None:
     layer, kind = adapter.layer, _adapted(adapter.layer)
-    # Not what the layer itself computes: under mixed precision that is rounded to half precision.
+    # Not what the layer itself computes: under mixed precision, that is rounded to half precision.
     product = (layer.lora_alpha / layer.lora_rank) * keras.ops.matmul(*adapter.factors)
     adapter.weight.assign_add(keras.ops.cast(product, adapter.weight.dtype))
     # Functions that Keras has traced still read the factors; with zeros they stay correct.
@@ -152,11 +152,11 @@ def _keyed_factors(stages: Iterable[Stage]) -> dict[str, keras.Variable]:
     return {f"{place}.{name}": getattr(adapter, name) for place, adapter in adapters for name in "ab"}
 
 
-# Keras' names.
+# Names in Keras.
 
 
 def _adapted(layer: keras.layers.Layer) -> str:
-    """Name of the weight that an adapter of this layer adapts."""
+    """The name of the weight of this layer that is adapted."""
     return "embeddings" if isinstance(layer, keras.layers.Embedding) else "kernel"
 
 

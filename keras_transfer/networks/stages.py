@@ -144,7 +144,7 @@ def _bare(tensors: list[keras.KerasTensor]) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class _Call:
-    """One use of a layer or of an operation that is no layer."""
+    """One use of a layer, or of an operation that is not a layer."""
 
     operation: keras.Operation
     inputs: tuple[keras.KerasTensor, ...]
@@ -176,13 +176,13 @@ def _flat(structure: Any) -> tuple[keras.KerasTensor, ...]:
 
 
 def _read_graph(network: keras.Model) -> tuple[list[_Call], list[keras.KerasTensor]]:
-    """Return all calls in order, and the outputs as the calls know them."""
+    """Return all calls in order, and the outputs of the network as outputs of these calls."""
     calls = [
         _Call(operation, () if _is_input(operation) else _flat(operation.input), _flat(operation.output))
         for operation in network.operations
     ]
     outputs = list(network.outputs)
-    # An operation shows its first call only. Where that is not all there is, some tensor comes from nowhere.
+    # An operation only shows its first call. If it has others, some tensor has no known origin.
     known = {id(x) for call in calls for x in call.outputs}
     if not all(id(x) in known for x in [*outputs, *(x for call in calls for x in call.inputs)]):
         calls, outputs = _trace_graph(network)
@@ -209,7 +209,7 @@ def _trace_graph(network: keras.Model) -> tuple[list[_Call], list[keras.KerasTen
 
 
 def _in_order(calls: list[_Call], outputs: list[keras.KerasTensor]) -> list[_Call]:
-    """Sort so that a block is finished before a shortcut around it begins: deepest branch first."""
+    """Sort so that a block is finished before a shortcut around it starts: deepest branch first."""
     producer = {id(x): call for call in calls for x in call.outputs}
     depth: dict[_Call, int] = {}
     for call in calls:
@@ -233,7 +233,7 @@ def _in_order(calls: list[_Call], outputs: list[keras.KerasTensor]) -> list[_Cal
 
 
 def _sources_of_free_tensors(calls: list[_Call]) -> dict[int, tuple[keras.KerasTensor, ...]]:
-    """Map the id of each tensor that follows from the inputs without variables to the inputs that it follows from."""
+    """Map the id of each tensor that is computed from inputs without variables to these inputs."""
     sources: dict[int, tuple[keras.KerasTensor, ...]] = {}
     for call in calls:
         if _is_input(call.operation):
@@ -273,7 +273,7 @@ def _find_blocks(
     position = {call: index for index, call in enumerate(calls)}
     last_use = {id(weight): position[call] for call in calls for weight in call.weights}
     rules: list[Callable[[_Block, _Block], bool]] = [
-        # A weight that is used again lies in one block with all that runs in between.
+        # A weight that is used again is in one block with everything that runs in between.
         lambda a, b: any(last_use[id(w)] > position[a.calls[-1]] for layer in a.weighted for w in layer.weights),
         lambda a, b: not a.weighted or not b.weighted,
         lambda a, b: _is_same_block(_named(a, names), _named(b, names)),
@@ -310,12 +310,12 @@ def _cut(
         alive = {key: x for key, x in alive.items() if last_use.get(key, -1) > position}
         # With two tensors alive nearly every place inside a block with a shortcut would do; blocks end in a join.
         joins = len(call.inputs) > 1
-        # Where another branch begins: what the network does first with an input of its own.
+        # The start of another branch: what the network computes first from a separate input.
         begins = splits_branches and bool(call.weights) and all(id(x) in free for x in call.inputs)
         narrow = len(alive) == 1 or (1 < len(alive) <= most_alive and (joins or begins))
         # Keras takes a later call of a layer for an input where an earlier one gives an input of the submodel.
         called_again = any(last_call[producer[key]] > position for key in alive)
-        # An implicit mask rides on the tensor as an attribute, which a cut would lose.
+        # An implicit mask is an attribute of the tensor, which a cut would lose.
         masked = any(carries_mask(x) for x in alive.values())
         if narrow and not called_again and not masked and position < len(calls) - 1:
             blocks.append(_Block(tuple(calls[begin : position + 1]), tuple(alive.values())))
@@ -356,7 +356,7 @@ def _changes_scale(operation: keras.Operation) -> bool:
 
 
 def _own_names(blocks: list[_Block]) -> dict[keras.Operation, str]:
-    """Map each operation whose name a person gave to that name, less what all layers with weights begin with."""
+    """Map each operation with a name given by a person to that name, without the prefix of all layers with weights."""
     # Keras numbers the others over the whole process: conv2d_17 may be conv2d_3 the next time.
     names = {
         call.operation: call.operation.name
@@ -391,7 +391,7 @@ def _named(block: _Block, names: dict[keras.Operation, str]) -> list[str]:
 
 
 def _is_same_block(before: list[str], after: list[str]) -> bool:
-    """Whether ``block2a_expand`` goes before ``block2a_project``: one number shared, no counting behind it."""
+    """Whether ``block2a_expand`` precedes ``block2a_project``: the same block number, without a trailing counter."""
     first, second = (names[0].split("_") if names else [] for names in (before[::-1], after))
     shared = len(_shared_start([first, second]))
     if not re.search(r"\d", "".join(first[:shared])):

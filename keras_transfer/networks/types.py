@@ -1,4 +1,4 @@
-"""Names for what Keras, TensorFlow and JAX pass around, none of which ships types.
+"""Type names for objects of Keras, TensorFlow and JAX, which do not ship types.
 
 To a type checker most of them are ``Any`` until they do; to a reader they say what a function takes. When it runs, this
 module imports neither, so that any module can use it.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     # Single examples, and batches of them: inputs, (inputs, targets) or (inputs, targets, sample weights).
     Dataset: TypeAlias = tf.data.Dataset
     Batches: TypeAlias = tf.data.Dataset
-    # A place in the graph of a functional model, without a value.
+    # A symbolic tensor: a place in the graph of a functional model, without a value.
     SymbolicTensor: TypeAlias = keras.KerasTensor
     # A weight, a statistic, the state of a random layer, or an optimizer's slot.
     Variable: TypeAlias = keras.Variable

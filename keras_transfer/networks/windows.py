@@ -1,8 +1,8 @@
-"""Recordings of any length through a network for clips of one length: windows of them, and the mean over windows.
+"""Networks for clips of one length on recordings of any length: windows, and the mean over windows.
 
-Both layers are made of operations that TensorFlow, JAX, ONNX and LiteRT have, with any number of recordings and
-samples. Shapes follow from the batch's shape alone, so that JAX can compile them: each recording gets as many windows
-as the batch is long, and those that it does not need count for nothing.
+Both layers only use operations that TensorFlow, JAX, ONNX and LiteRT have, for any number of recordings and samples.
+Shapes depend only on the batch's shape, so that JAX can compile them: each recording gets as many windows as the batch
+is long, and unused ones are ignored.
 """
 
 from typing import Any, Literal
@@ -22,7 +22,7 @@ class Windows(keras.layers.Layer):
 
     Args:
         samples: Length of a window.
-        padding: What follows a recording that is shorter: ``silence`` or ``repeat``, the recording again.
+        padding: How shorter recordings are padded: ``silence``, or ``repeat`` to repeat the recording.
 
     Returns:
         From ``float32[batch, time]`` to windows, ``float32[batch * n, samples]``, recording by recording, and to
@@ -49,14 +49,14 @@ class Windows(keras.layers.Layer):
         end = ops.expand_dims(length, -1)
         if self.padding == "repeat":
             place = place % ops.maximum(end, 1)
-        # Positions in the batch as one long row.
+        # Positions in the flattened batch.
         first = ops.expand_dims(ops.arange(batch, dtype="int32"), (1, 2)) * time
         windows = ops.take(ops.reshape(recordings, (-1,)), first + ops.minimum(place, time - 1), axis=0)
         windows = ops.where(place < end, windows, 0.0)
         return ops.reshape(windows, (-1, size)), counts
 
     def compute_output_spec(self, recordings: SymbolicTensor) -> tuple[SymbolicTensor, SymbolicTensor]:
-        """Return the shapes: JAX cannot infer them if lengths are open."""
+        """Return the shapes: JAX cannot infer them if dimensions are unknown."""
         windows = keras.KerasTensor((None, self.samples), "float32")
         return windows, keras.KerasTensor((recordings.shape[0], None), "float32")
 
@@ -73,7 +73,7 @@ def _place_evenly(number: Tensor, last: Tensor, intervals: Tensor) -> Tensor:
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
 class MeanOverWindows(keras.layers.Layer):
-    """The mean of what a network gives for the windows of each recording.
+    """The mean of a network's outputs over the windows of each recording.
 
     From ``float32[batch * n, outputs]`` and the second output of :class:`Windows` to ``float32[batch, outputs]``.
     """
@@ -88,12 +88,12 @@ class MeanOverWindows(keras.layers.Layer):
         return ops.sum(each * weights, axis=1) / ops.sum(weights, axis=1)
 
     def compute_output_spec(self, given: SymbolicTensor, counts: SymbolicTensor) -> SymbolicTensor:
-        """Return the shape: JAX cannot infer it if lengths are open."""
+        """Return the shape: JAX cannot infer it if dimensions are unknown."""
         return keras.KerasTensor((counts.shape[0], given.shape[-1]), "float32")
 
 
 def over_windows(model: keras.Model, samples: int, padding: Literal["silence", "repeat"]) -> keras.Model:
-    """Return a model for recordings of any length: the mean of another one's output over their windows.
+    """Return a model for recordings of any length: the mean of another model's output over their windows.
 
     Args:
         model: From ``float32[batch, samples]`` to ``float32[batch, outputs]``.

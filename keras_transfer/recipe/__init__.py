@@ -1,4 +1,4 @@
-"""Recipes: one class with the logic, and a thin leaf for each task."""
+"""Recipes: one class with the logic, and a thin subclass for each task."""
 
 from keras_transfer.recipe.base import (
     AudioClassification,

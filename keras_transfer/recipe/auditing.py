@@ -1,4 +1,4 @@
-"""Audit the data of a recipe: what can be found in examples and labels without training a network."""
+"""Audit the data of a recipe: problems of examples and labels that are found without training a network."""
 
 import contextlib
 from collections import Counter
@@ -52,7 +52,7 @@ def audit_recipe(spec: RecipeSpec, distribution: Distribution, *, previews: bool
 
 
 def _make_previews(spec: RecipeSpec, splits: Splits, findings: Sequence[Finding]) -> dict[tuple[str, str], bytes | str]:
-    """What a reader sees of the first examples of each kind; nothing of those that cannot be read."""
+    """Previews of the first examples of each kind; none of those that cannot be read."""
     counts: Counter[str] = Counter()
     wanted = set()
     for one in findings:
@@ -69,7 +69,7 @@ def _make_previews(spec: RecipeSpec, splits: Splits, findings: Sequence[Finding]
 
 
 def find_in_data(spec: RecipeSpec, splits: Splits) -> list[Finding]:
-    """Return what can be found without a network, sorted.
+    """Return findings that need no network, sorted.
 
     Args:
         splits: Without examples that cannot be read.
@@ -78,10 +78,11 @@ def find_in_data(spec: RecipeSpec, splits: Splits) -> list[Finding]:
 
 
 def find_in_run(splits: Splits, repeated: Mapping[str, Any] | None, baseline: Baseline | None) -> list[Finding]:
-    """Return what a run knows of its data when it ends, sorted.
+    """Return the findings that a run has when it ends, sorted.
 
     Args:
-        baseline: Its solved head, if it has one: labels of training rows are judged by its held-out predictions.
+        baseline: Its solved head, if it has one: its held-out predictions are used to judge the labels of training
+            rows.
     """
     findings = find_repeated_rows(splits, repeated or {})
     held_out = None if baseline is None else baseline.head.held_out
@@ -92,7 +93,7 @@ def find_in_run(splits: Splits, repeated: Mapping[str, Any] | None, baseline: Ba
 
 
 def _accept_problems(config: RecipeConfig) -> RecipeConfig:
-    """The recipe with problems as findings, where a run would end with an error, and with all of its rows."""
+    """The recipe with all of its rows, in which problems are findings instead of errors."""
     data: dict[str, Any] = {"broken": "skip", "per_class": None, "folds": None, "fold": None, "repeats": 1}
     if config.data.target in ("class", "multilabel") and config.data.merge_labels is None:
         data["merge_labels"] = False
@@ -103,7 +104,7 @@ def _accept_problems(config: RecipeConfig) -> RecipeConfig:
 
 
 def _load(spec: RecipeSpec) -> tuple[Splits, list[str]]:
-    """The splits of a recipe; if its rows are too few to divide, all of them in one split."""
+    """The splits of a recipe; if there are too few rows to divide, all of them in one split."""
     task, config, given = spec.task, spec.config, spec.given.data
     try:
         return task.load_splits(config, given), []
@@ -120,7 +121,7 @@ def _load(spec: RecipeSpec) -> tuple[Splits, list[str]]:
 def _find_by_features(
     spec: RecipeSpec, splits: Splits, distribution: Distribution
 ) -> tuple[list[Finding], Sequence[str]]:
-    """Outliers and suspicious labels, by the features of the pretrained network."""
+    """Outliers and suspicious labels, according to the features of the pretrained network."""
     task, config = spec.task, spec.config
     backbone = task.load_backbone(config, Weights.parse(config.backbone.weights), spec.given)
     reader, prepared = task.make_reader(config, backbone, tuple(splits))
@@ -149,7 +150,7 @@ def _find_by_features(
 
 
 def _groups_of(splits: Splits) -> NDArray[np.object_] | None:
-    """The group of each row; a row of a source without groups is one of its own."""
+    """The group of each row; each row of a source without groups is its own group."""
     if all(split.groups is None for split in splits):
         return None
     alone = [np.array([f"{split.name} {row}" for row in range(len(split))], object) for split in splits]

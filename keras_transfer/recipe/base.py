@@ -1,4 +1,4 @@
-"""The public recipe classes: one class with the logic, and a thin leaf for each task."""
+"""The public recipe classes: one class with the logic, and a thin subclass for each task."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -45,25 +45,25 @@ class Recipe:
     class of its own is named: ``Recipe("images/", task="retrieval")``.
 
     Args:
-        data: A source as in a recipe file; what Python holds: NumPy arrays ``(images, labels)``, a list of (path or
-            text, label), a pandas DataFrame, a ``tf.data.Dataset`` of pairs; or the whole ``data`` section as a
-            mapping. ``validation`` and ``test`` take the same.
+        data: A source as in a recipe file; a Python object: NumPy arrays ``(images, labels)``, a list of (path or text,
+            label), a pandas DataFrame, a ``tf.data.Dataset`` of pairs; or the whole ``data`` section as a mapping.
+            ``validation`` and ``test`` accept the same.
         task: The task, for recipes without a class of their own.
         loss: A Keras loss, or a function of (targets, raw outputs): one-hot classes and logits, labels of 0 and 1 and
             logits, or standardized numbers. The head is then trained, never solved.
-        metrics: Keras metrics, or functions of (targets, predictions), beside the head's own.
+        metrics: Keras metrics, or functions of (targets, predictions), in addition to the head's own.
         optimizer: A Keras optimizer in place of AdamW. Every phase trains with a fresh copy, at its learning rate times
             the phase's factor.
         sections: The recipe's further sections and keys, each a mapping as in a recipe file. ``backbone``, ``head`` and
             ``policy`` may be given by name alone. Objects are accepted, too: ``backbone`` as a :class:`Backbone` or a
             ``keras.Model``, ``head`` as a class of heads, ``augmentation`` as a function of (pixels, seed) or a Keras
-            layer. What the ``data`` section has beside its source may be given by its own name: ``label="stars"``.
+            layer. Keys of the ``data`` section other than ``source`` may be given directly: ``label="stars"``.
 
     Attributes:
-        config: The recipe with every default.
+        config: The recipe with all defaults filled in.
 
     Raises:
-        ConfigError: All mistakes at once.
+        ConfigError: The recipe has mistakes; all are reported at once.
 
     Example:
         >>> recipe = ImageClassification("images/", policy={"name": "lora", "rank": 4})
@@ -112,13 +112,13 @@ class Recipe:
 
         Args:
             recipe: A bundled name (``image/quickstart``) or a file.
-            overrides: ``section.key=value`` each.
+            overrides: Each of the form ``section.key=value``.
 
         Returns:
             An instance of the task's class.
 
         Raises:
-            ConfigError: There is no such recipe, or it has mistakes; all are reported at once.
+            ConfigError: The recipe does not exist or has mistakes; all are reported at once.
         """
         return Recipe._from_values(read_recipe(find_recipe(str(recipe)), overrides), where=f"Recipe {recipe}")
 
@@ -129,14 +129,15 @@ class Recipe:
 
     @staticmethod
     def for_source(source: str, overrides: Sequence[str] = ()) -> "Recipe":
-        """Return the default recipe for a source, of the task that reads it, or the recipe of that name.
+        """Return the default recipe for a source, of the task that reads it, or the recipe of that name or file.
 
         Args:
             source: As ``data.source``; or a bundled name or a file, as :meth:`from_file` takes it.
-            overrides: ``section.key=value`` each. ``task=...`` names the task.
+            overrides: Each of the form ``section.key=value``. ``task=...`` names the task.
 
         Raises:
-            ConfigError: It can be read in two ways, which are named, or there are mistakes.
+            ConfigError: The source is ambiguous, in which case the message names the ways to read it, or there are
+                mistakes.
         """
         if names_recipe(source):
             return Recipe.from_file(source, overrides)
@@ -151,12 +152,12 @@ class Recipe:
 
     @property
     def config(self) -> Any:
-        """The recipe with every default: a :class:`RecipeConfig` of the task's own class."""
+        """The recipe with all defaults filled in: a :class:`RecipeConfig` of the task's own class."""
         return self._spec.config
 
     @property
     def given(self) -> Given:
-        """The objects that Python holds, in place of names in a recipe file."""
+        """The Python objects that replace names in a recipe file."""
         return self._spec.given
 
     def with_config(self, config: RecipeConfig) -> "Recipe":
@@ -166,10 +167,10 @@ class Recipe:
     def prepare(self, console: Console | None = None) -> Job:
         """Do everything that comes before training: read and scan the data, load the weights, plan the phases.
 
-        For a training loop of your own; :meth:`fit` calls it by itself. examples/own_loop.py has such a loop.
+        For a custom training loop; :meth:`fit` calls it by itself. examples/own_loop.py has such a loop.
 
         Args:
-            console: Prints what happens; None for silence.
+            console: Prints progress; None for silence.
 
         Returns:
             The job: the Keras model, the datasets, the phases, and ``apply(phase)``, which sets what trains and
@@ -206,7 +207,7 @@ class Recipe:
                     console.print(line, highlight=False, soft_wrap=True)
 
     def audit(self, out: str | Path | None = None, *, console: Console | None = None) -> Audit:
-        """Look for what is wrong with the data: broken, odd and repeated examples, and labels that look wrong.
+        """Look for problems of the data: broken, odd and repeated examples, and labels that look wrong.
 
         Nothing is trained. The features of the pretrained network are computed once; a run finds those of its training
         rows in the cache.
@@ -261,16 +262,16 @@ class Recipe:
         callbacks: Sequence[keras.callbacks.Callback] = (),
         trackers: Sequence[Tracker | str] = (),
     ) -> Run:
-        """Train, evaluate and export.
+        """Train, evaluate and export the model.
 
         Args:
             out: The run folder: new or empty. By default ``runs/<task>-<date>-<time>``.
-            resume: Continue the run that was interrupted in ``out``; start one if there is none.
-            console: Prints what happens; None for silence.
-            callbacks: Keras callbacks. They are called in every phase that trains by gradient descent, each with its
-                own ``on_train_begin``, and not for a solved head. One with ``get_state`` and ``set_state`` continues
-                with its state when the run is resumed.
-            trackers: :class:`Tracker` objects or their names, beside the recipe's ``trackers``.
+            resume: Continue the interrupted run in ``out``; start a run if there is none.
+            console: Prints progress; None for silence.
+            callbacks: Keras callbacks. They are called in every phase that trains by gradient descent, with
+                ``on_train_begin`` for each phase, and not for a solved head. The state of one with ``get_state`` and
+                ``set_state`` is restored when the run is resumed.
+            trackers: :class:`Tracker` objects or their names, in addition to the recipe's ``trackers``.
 
         Returns:
             The finished run.
@@ -278,7 +279,7 @@ class Recipe:
         Raises:
             TransferError: A problem with the recipe, its data or its weights, before anything is written.
             TrainingError: The loss became NaN or infinite; the last good weights are in the run folder.
-            RunInterrupted: SIGTERM came; the run can be resumed.
+            RunInterrupted: The process received SIGTERM; the run can be resumed.
         """
         return fit_recipe(self._spec, out, resume=resume, console=console, extras=Extras(callbacks, trackers))
 
@@ -349,7 +350,7 @@ class TextPretraining(Recipe):
 
 
 def _print_findings(spec: RecipeSpec, console: Console | None) -> Callable[[Splits], None] | None:
-    """A function that prints what can be found without a network; None if nothing is printed or searched for."""
+    """A function that prints findings that need no network; None if nothing is printed or searched for."""
     if console is None or spec.config.data.leaks == "off":
         return None
 
@@ -366,7 +367,7 @@ def _print_findings(spec: RecipeSpec, console: Console | None) -> Callable[[Spli
 def _name_objects(
     sections: Mapping[str, Any], augmentation_off: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Backbone | None, Any]:
-    """Put names in place of objects: the sections as a file could hold them, the backbone, and the augmentation."""
+    """Replace objects by names: the sections as a file could hold them, the backbone, and the augmentation."""
     named, backbone, change = dict(sections), None, None
     if "backbone" in named:
         named["backbone"], backbone = name_backbone(named["backbone"])

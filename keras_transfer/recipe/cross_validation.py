@@ -1,4 +1,4 @@
-"""One recipe, several runs: cross-validation over folds, and repeated draws; a summary of how they did."""
+"""Several runs of one recipe: cross-validation over folds, and repeated draws; a summary of the results."""
 
 import statistics
 from collections.abc import Iterator, Sequence
@@ -31,10 +31,10 @@ class CrossValidation:
     """Several runs of one recipe.
 
     Attributes:
-        folder: Holds a run folder for each, and ``summary.json``.
-        runs: In their order.
-        summary: What that file holds: ``test``, with mean, standard deviation and values of each figure of the test
-            rows; ``confusion``, summed over the runs, where there is one; ``runs``, the folders' names.
+        folder: Contains a run folder for each, and ``summary.json``.
+        runs: The runs, in order.
+        summary: The content of that file: ``test``, with mean, standard deviation and values of each metric on the test
+            rows; ``confusion``, summed over the runs, if there is one; ``runs``, the names of the folders.
     """
 
     folder: Path
@@ -54,13 +54,12 @@ def cross_validate(
     """Run a recipe once for every fold and repeat.
 
     Args:
-        recipe: With ``data.folds``, ``data.repeats`` or both.
-        out: The folder for all of them: new or empty. By default ``runs/<task>-<date>-<time>``.
-        resume: Continue where these runs were interrupted in ``out``; finished runs stay as they are. The recipe has
-            to be the same.
-        console: Prints what happens; None for silence.
+        recipe: A recipe with ``data.folds``, ``data.repeats`` or both.
+        out: The folder for all runs: new or empty. By default ``runs/<task>-<date>-<time>``.
+        resume: Continue the interrupted runs in ``out``; finished runs stay as they are. The recipe has to be the same.
+        console: Prints progress; None for silence.
         callbacks: Keras callbacks, as :meth:`Recipe.fit` takes them, for each run in turn.
-        trackers: Beside the recipe's own; each run is one of theirs.
+        trackers: In addition to the recipe's own; each run is logged to them as a separate run.
 
     Returns:
         The runs and their summary.
@@ -98,7 +97,7 @@ def cross_validate(
 
 
 def _begin(folder: Path, config: RecipeConfig, *, resume: bool) -> None:
-    """Make the folder and write the recipe into it, with which a resumed run is compared."""
+    """Make the folder and write the recipe into it; a resumed run is compared with it."""
     file = folder / RECIPE
     if folder.is_dir():
         check_inside(folder, files=(RECIPE, SUMMARY, REPORT), prefix=UNFINISHED)

@@ -59,7 +59,7 @@ from keras_transfer.training.phase import summarize
 
 @dataclass(frozen=True)
 class _Output:
-    """Where one process of a run writes; for the chief that is the run folder."""
+    """Where one process of a run writes; for the chief, the run folder."""
 
     writer: RunWriter
     folder: Path
@@ -73,11 +73,11 @@ class _Output:
 
 @dataclass(frozen=True)
 class _Start:
-    """Where training starts, of a new run and of a resumed one alike.
+    """Where training starts, for new and resumed runs alike.
 
     Attributes:
-        job: With every ``auto`` resolved; of a resumed run, with its baseline.
-        record: What every checkpoint says of the run.
+        job: With every ``auto`` resolved; for a resumed run, with its baseline.
+        record: What every checkpoint records of the run.
         state: The checkpoint that training continues from; None for a new run.
     """
 
@@ -91,7 +91,7 @@ class _Ended:
     """What is still in memory when a run has ended, so that its page needs neither the data nor the model again.
 
     Attributes:
-        loaded: The examples before the reader; None for a run that had ended before.
+        loaded: The examples before the reader; None for a run that had already ended.
     """
 
     loaded: Splits | None = None
@@ -100,10 +100,10 @@ class _Ended:
 
 @dataclass(frozen=True)
 class Extras:
-    """What a run is given from Python beside its recipe.
+    """Arguments of a run from Python, in addition to its recipe.
 
     Attributes:
-        trackers: Trackers, objects or names, beside those of the recipe.
+        trackers: Trackers, objects or names, in addition to those of the recipe.
     """
 
     callbacks: Sequence[keras.callbacks.Callback] = ()
@@ -113,15 +113,15 @@ class Extras:
 def fit_recipe(
     spec: RecipeSpec, out: str | Path | None, *, resume: bool, console: Console | None, extras: Extras | None = None
 ) -> Run:
-    """Train, evaluate and export.
+    """Train, evaluate and export the model.
 
     Args:
         out: The run folder: new or empty; by default ``runs/<task>-<date>-<time>``.
-        resume: Continue the run that was interrupted in ``out``.
-        console: Prints what happens; None for silence.
+        resume: Continue the interrupted run in ``out``.
+        console: Prints progress; None for silence.
 
     Raises:
-        TransferError: As :meth:`Recipe.fit` says.
+        TransferError: See :meth:`Recipe.fit`.
     """
     if spec.config.data.is_several_runs:
         raise ConfigError("data.folds and data.repeats make several runs. Use cross_validate(recipe, out).")
@@ -165,7 +165,7 @@ def _export(run: Run, exporters: Sequence[Exporter], ended: _Ended, console: Con
 
 
 def _own_trackers(folder: Path) -> list[Tracker]:
-    """Those of every run: history.jsonl, history.png and the progress line."""
+    """The trackers of every run: history.jsonl, history.png and the progress line."""
     history = folder / HISTORY
     return [HistoryTracker(history), PlotTracker(history, folder / PLOT), ConsoleTracker()]
 
@@ -176,7 +176,7 @@ def _assist(spec: RecipeSpec, out: str | Path | None, resume: bool, callbacks: U
         raise ConfigError("The processes of a run share its folder, and none was given. Name it with --out.")
     folder = Path(out)
     if not (resume and folder.is_dir() and find_run(folder) == "finished"):
-        # What the chief keeps, this process writes to a folder that is thrown away.
+        # This process writes to a folder that is thrown away; the chief writes the one that is kept.
         with tempfile.TemporaryDirectory() as own, _output(spec, Path(own), folder) as output:
             _train_and_evaluate(spec, output, Observers(callbacks=callbacks), resume, None)
     return Run(folder)
@@ -225,7 +225,7 @@ def _train_and_evaluate(
 def _find_state(
     spec: RecipeSpec, store: CheckpointStore, distribution: Distribution, console: Console | None
 ) -> Mapping[str, Any] | None:
-    """The state in the last checkpoint, if there is one and it is of this recipe."""
+    """The state in the last checkpoint, if there is one and it belongs to this recipe."""
     found = distribution.broadcast(store.read() if distribution.is_chief else None)
     if found is None:
         if distribution.is_chief:
@@ -252,7 +252,7 @@ def _find_state(
 
 
 def _as_resolved(spec: RecipeSpec, state: Mapping[str, Any] | None) -> RecipeSpec:
-    """The recipe; of a resumed run with every ``auto`` as it was resolved when the run started."""
+    """The recipe; for a resumed run, with every ``auto`` as it was resolved when the run started."""
     if state is None:
         return spec
     return spec.with_config(parse_recipe(state["run"]["resolved"], known={}, where="The recipe in the checkpoint"))
@@ -283,7 +283,7 @@ def _resume(job: Job, state: Mapping[str, Any]) -> _Start:
 
 
 def _describe_start(folder: Path, start: _Start) -> RunStarted:
-    """What trackers receive of the run."""
+    """What trackers receive at the start of a run."""
     job = start.job
     return RunStarted(
         folder,
@@ -325,7 +325,7 @@ def _train(writer: RunWriter, job: Job, observers: Observers, checkpoints: Check
 
 def _evaluate(writer: RunWriter, job: Job, trained: Trained, trackers: Trackers, console: Console | None) -> Evaluation:
     evaluation = job.evaluate(trained)
-    # Only now is it known how predictions are calibrated, which the model that is served does by itself.
+    # The calibration of predictions, which the served model applies by itself, is known only now.
     writer.write_model(job.model.calibrated(evaluation.head))
     metrics = writer.write_evaluation(evaluation, job.splits)
     writer.write_findings(find_in_run(job.splits, job.record["repeated"], trained.baseline))

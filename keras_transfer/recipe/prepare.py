@@ -1,4 +1,4 @@
-"""From a recipe to a job that is ready to be trained: everything that can go wrong before training goes wrong here."""
+"""Prepare a recipe for training: every error that can be found before training is raised here."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -38,7 +38,7 @@ def prepare_job(
     """Read and scan the data, load the weights, and plan the phases, without training anything.
 
     Args:
-        spec: The recipe, in its :func:`session`.
+        spec: The recipe, as its :func:`session` yields it.
         console: Prints data and phases; None for silence.
 
     Raises:
@@ -94,7 +94,7 @@ def prepare_job(
 
 
 def _check_exports(config: RecipeConfig, reader: Reader, loaded: Splits) -> None:
-    """Find before training what would keep the run from being exported."""
+    """Check before training that the run can be exported."""
     for exporter in make_exporters(config.export.formats):
         exporter.check(reader)
         if exporter.quantize is not None and not len(loaded.test) and not len(loaded.validation):
@@ -106,7 +106,7 @@ def _check_exports(config: RecipeConfig, reader: Reader, loaded: Splits) -> None
 
 
 def _with_augmentation(reader: Reader, spec: RecipeSpec) -> Reader:
-    """The reader with the change to training examples that was given from Python, if one was."""
+    """The reader with the augmentation that was given from Python, if there is one."""
     if spec.given.augmentation is not None:
         return reader.with_function(spec.given.augmentation)
     name = getattr(getattr(spec.config, "augmentation", None), "function", None)
@@ -122,7 +122,7 @@ def _with_augmentation(reader: Reader, spec: RecipeSpec) -> Reader:
 
 
 def _read_data(spec: RecipeSpec, distribution: Distribution) -> tuple[Splits, Scan]:
-    """The splits without what cannot be read, and what the scan found."""
+    """The splits without examples that cannot be read, and what the scan found."""
     loaded = spec.task.load_splits(spec.config, spec.given.data)
     scanned = spec.task.scan(spec.config, tuple(loaded))
     loaded = loaded.with_parts(scanned.splits)
@@ -170,7 +170,7 @@ def session(spec: RecipeSpec, distribution: Distribution, console: Console | Non
         console: Prints the precision that was chosen; None for silence.
 
     Yields:
-        The recipe with its precision. Model and optimizer are made inside.
+        The recipe with its precision. Model and optimizer have to be made inside.
     """
     if spec.config.training.precision == "auto":
         found = run_precision_test(
@@ -208,7 +208,7 @@ def resolve_learning_rate(job: Job, console: Console | None) -> Job:
 
 
 def print_time(choice: Mapping[str, Any], seconds: float, console: Console | None) -> None:
-    """Print how long a run took whose time was estimated."""
+    """Print how long a run took, if its time was estimated."""
     if console:
         estimate = choice["estimated_seconds"][choice["policy"]]
         console.print(f"Time: {seconds:.0f} s (estimated: about {estimate:.0f} s)", highlight=False)

@@ -1,4 +1,4 @@
-"""Whether a run is resumed with the recipe, the rows and the versions that it was started with."""
+"""Check that a run is resumed with the recipe, the rows and the versions that it was started with."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -16,8 +16,8 @@ def describe_origin(
     """Return what every checkpoint of a run records of its recipe, data and environment.
 
     Args:
-        recipe: As it was given, with absolute paths.
-        resolved: The same, with every ``auto`` resolved.
+        recipe: The recipe as given, with absolute paths.
+        resolved: The same recipe, with every ``auto`` resolved.
         splits: What data.json records of each.
     """
     return {
@@ -33,12 +33,12 @@ def check_origin(record: Mapping[str, Any], config: RecipeConfig, environment: M
     """Check that a run is resumed with what it was started with.
 
     Args:
-        config: The recipe, which may be the one that was given or the one that ``auto`` was resolved to. How often
-            checkpoints are taken, and over which devices the run is spread, may differ.
-        environment: Versions and devices, here and now. Where they are others, there is a warning.
+        config: The recipe: either as it was given or with every ``auto`` resolved. How often checkpoints are written,
+            and the devices of the run, may differ.
+        environment: The current versions and devices. If they differ, there is a warning.
 
     Raises:
-        ConfigError: It is another recipe; each key that differs is named.
+        ConfigError: The recipe differs; each key that differs is named.
     """
     check_recipe([record["recipe"], record["resolved"]], config)
     facts = ("versions", "backend", "cpu_count", "devices", "strategy", "replicas", "processes")
@@ -60,11 +60,11 @@ def check_recipe(recipes: Sequence[Mapping[str, Any]], config: RecipeConfig) -> 
     """Check that a recipe is the one that a run was started with.
 
     Args:
-        recipes: As JSON takes them; one of them is to be the same. How often checkpoints are taken may differ, and so
-            may devices, trackers and the page.
+        recipes: As JSON objects; the recipe has to equal one of them. How often checkpoints are written may differ, and
+            so may devices, trackers and the page.
 
     Raises:
-        ConfigError: It is another recipe; each key that differs is named.
+        ConfigError: The recipe differs; each key that differs is named.
     """
     now = config.model_dump(mode="json", exclude=set(_MAY_DIFFER))
     different = min((find_differences(_what_counts(before), now) for before in recipes), key=len)
@@ -83,11 +83,11 @@ def check_rows(record: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Check that the rows, by name and content, are those that a run was started with.
 
     Args:
-        record: What its checkpoints say of it, with count and fingerprint of each split.
-        now: Count and fingerprint of each split, here and now.
+        record: What its checkpoints record, with count and fingerprint of each split.
+        now: The current count and fingerprint of each split.
 
     Raises:
-        DataError: They are others, or an early version recorded them in another way.
+        DataError: The rows differ, or an early version recorded them in another way.
     """
     before, lines = record["splits"], []
     if record.get("hash") != HASH:

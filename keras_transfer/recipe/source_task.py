@@ -1,4 +1,4 @@
-"""The task that reads a source for which there is no recipe."""
+"""Find the task that reads a source for which there is no recipe."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,10 +20,10 @@ _SUFFIXES = (".yaml", ".yml")
 
 
 def names_recipe(name: str) -> bool:
-    """Return whether a name means a recipe, and not a source.
+    """Return whether a name is that of a recipe, and not of a source.
 
     Raises:
-        ConfigError: It means both.
+        ConfigError: It is both.
     """
     path, is_bundled = Path(name).expanduser(), name in bundled_recipes()
     if is_bundled and (path.exists() or name in SAMPLES):
@@ -39,11 +39,11 @@ def find_task(source: str, overrides: Sequence[str]) -> str:
 
     Args:
         source: As ``data.source``.
-        overrides: ``section.key=value`` each; they say which keys the task has, and may name it.
+        overrides: Each of the form ``section.key=value``; their keys narrow down the task, and may name it.
 
     Raises:
-        ConfigError: Several tasks may read the source, or none.
-        DataError: It is a table that cannot be read.
+        ConfigError: Several tasks can read the source, or none.
+        DataError: The source is a table that cannot be read.
     """
     named = [text.partition("=")[2] for text in overrides if text.startswith("task=")]
     if named:
@@ -90,13 +90,13 @@ _OTHERS = frozenset((*TABLE_SUFFIXES, ".json", ".arrow", ".md", ".yaml", ".yml")
 
 
 def may_hold(name: str, config: DataConfig) -> bool:
-    """Return whether a source may hold examples of the kind that a data section reads.
+    """Return whether a source can contain examples of the kind that a data section reads.
 
     Args:
-        name: There is such a source.
+        name: The name of a source that exists.
 
     Raises:
-        DataError: It is a table that cannot be read.
+        DataError: The source is a table that cannot be read.
     """
     if name in SAMPLES:
         return SAMPLES[name].examples == config.example_kind
@@ -109,13 +109,13 @@ def may_hold(name: str, config: DataConfig) -> bool:
         wanted = kind.columns(config)
         if not set(wanted.values()) <= set(table.columns):
             return False
-        # Tables of images and of recordings look alike, apart from what the paths end with.
+        # Tables of images and of recordings look alike, apart from the suffixes of the paths.
         paths = table[wanted["path"]].tolist() if kind.suffixes else []
         found = _kinds_of(Path(str(value)).suffix for value in paths)
         return kind.name in found or not found
     if path.is_dir():
         files = list_files(path).files
-        # Files that lie beside the class folders are no examples.
+        # Files next to the class folders are not examples.
         files = [file for file in files if file.parent != path] or files
         found = _kinds_of(file.suffix for file in files)
         if any(is_text_file(file) and file.suffix.lower() not in _OTHERS for file in files):
@@ -125,7 +125,7 @@ def may_hold(name: str, config: DataConfig) -> bool:
 
 
 def _kinds_of(suffixes: Iterable[str]) -> set[str]:
-    """The kinds of examples that files with these suffixes are; texts have any."""
+    """The kinds of examples that files with these suffixes can be; texts may have any suffix."""
     ends = {suffix.lower() for suffix in suffixes}
     return {
         name for name in EXAMPLE_KINDS if ends & {*EXAMPLE_KINDS[name].suffixes, *EXAMPLE_KINDS[name].other_suffixes}

@@ -1,4 +1,4 @@
-"""What a recipe is to the functions that run it: its task, its settings, and the objects that Python holds."""
+"""A recipe as the functions that run it receive it: its task, its settings, and Python objects."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,11 +15,11 @@ from keras_transfer.training.custom_parts import BUILT_IN, CustomParts
 
 @dataclass(frozen=True)
 class RecipeSpec:
-    """A recipe, checked.
+    """A recipe that has been validated.
 
     Attributes:
-        given: Objects that Python holds, in place of names in a recipe file.
-        custom: Loss, metrics and optimizer from Python, in place of those that a recipe makes.
+        given: Python objects that replace names in a recipe file.
+        custom: Loss, metrics and optimizer from Python, replacing those that a recipe makes.
     """
 
     task: Task
@@ -33,7 +33,7 @@ class RecipeSpec:
 
 
 def with_absolute_paths(config: RecipeConfig) -> RecipeConfig:
-    """Return a recipe whose paths are absolute, so that they are valid in any working folder."""
+    """Return a recipe with absolute paths, so that they are valid in any working directory."""
     data: dict[str, str | OtherSource] = {}
     for key in ("root", "data_dir", "splits_of", "exclude", "relabel"):
         folder = getattr(config.data, key, None)

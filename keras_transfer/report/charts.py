@@ -28,9 +28,9 @@ class Series:
 
     Attributes:
         points: ``(x, y)`` each; those that are NaN or infinite are left out.
-        name: In the legend; empty for none.
-        style: ``marked`` is a line with a dot at each point; a ``band`` lies between points and ``low``; ``reference``
-            is a thin dashed line.
+        name: The name in the legend; empty for none.
+        style: ``marked`` is a line with a dot at each point; a ``band`` is the area between ``points`` and ``low``;
+            ``reference`` is a thin dashed line.
         colour: From 1 to 8.
         low: The lower edge of a band, one y per point.
     """
@@ -49,7 +49,7 @@ class Axis:
     Attributes:
         is_log: Whether equal distances are equal factors.
         ticks: Positions of the labels; None for round numbers.
-        spec: How a tick is written, as for ``format``.
+        spec: Format of the ticks, as for ``format``.
     """
 
     label: str
@@ -60,7 +60,7 @@ class Axis:
     spec: str = "g"
 
     def place(self, value: float) -> float:
-        """Return where a value lies, from 0 to 1."""
+        """Return the position of a value, from 0 to 1."""
         low, high, value = (math.log(x) for x in (self.low, self.high, value)) if self.is_log else self._plain(value)
         return (value - low) / ((high - low) or 1.0)
 
@@ -73,7 +73,7 @@ class Chart:
     """A figure.
 
     Attributes:
-        description: What it shows, for those who cannot see it.
+        description: A text alternative.
         marks: Positions on the x axis of dotted vertical lines.
     """
 
@@ -86,11 +86,11 @@ class Chart:
 
 
 def fit_axis(label: str, values: Any, *, from_zero: bool = False, is_log: bool = False, whole: bool = False) -> Axis:
-    """Return an axis whose ends are round numbers around some values.
+    """Return an axis with round ends for some values.
 
     Args:
         values: At least one that is finite, or the axis goes from 0 to 1.
-        from_zero: Whether it begins at 0.
+        from_zero: Whether it starts at 0.
         is_log: Whether it is logarithmic; the values are positive.
         whole: Whether ticks are whole numbers.
     """
@@ -132,7 +132,7 @@ def draw_all(charts: Sequence[Chart]) -> Markup:
 
 
 def thin(x: NDArray[Any], y: NDArray[Any]) -> list[tuple[float, float]]:
-    """Return points of a curve of many points, few enough for a page; its ends are among them."""
+    """Return points of a curve with many points, few enough for a page, including its ends."""
     index = np.unique(np.linspace(0, len(x) - 1, min(len(x), _MOST_POINTS)).astype(int))
     return list(zip(np.asarray(x, float)[index].tolist(), np.asarray(y, float)[index].tolist(), strict=True))
 
@@ -158,7 +158,7 @@ class _Drawn:
 
 
 def _bars(chart: Chart, points: Points) -> list[tuple[float, float, float, float]]:
-    """x, y, width and height of bars of equal width, which stand on 0."""
+    """x, y, width and height of bars of equal width, starting at 0."""
     if not points:
         return []
     step = points[1][0] - points[0][0] if len(points) > 1 else chart.x.high - chart.x.low
@@ -185,7 +185,7 @@ def _ticks(axis: Axis) -> Sequence[float]:
 
 
 def _round_step(step: float) -> float:
-    """The next one of 1, 2 and 5 times a power of ten."""
+    """Round up to 1, 2 or 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(step))
     return next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= step * (1 - 1e-9))
 

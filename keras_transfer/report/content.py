@@ -1,4 +1,4 @@
-"""What the page of a run is made of: its report, and the rows that the report is about."""
+"""The content of a run's page: its report, and the rows that the report is about."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ from keras_transfer.tasks.base import predict_examples
 
 
 def is_number(value: Any) -> bool:
-    """Return whether JSON has a number there that can be drawn: neither NaN nor infinite."""
+    """Return whether a JSON value is a number that can be drawn: neither NaN nor infinite."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e300
 
 
@@ -33,7 +33,7 @@ class Rows:
         targets: ``int64[n]``, an index into the classes, or ``float32[n, outputs]``.
         predicted: ``float32[n, outputs]``, calibrated.
         examples: The examples themselves; None if they cannot be read here.
-        places: For each row its index among the examples, None if it is gone; by default the rows' own order.
+        places: For each row its index among the examples, None if it is missing; by default the rows' own order.
         decided: ``int64[n]``, the predicted classes, if not one head decided for all rows.
         uncalibrated: ``float32[n, outputs]``, what was predicted before calibration, if not one head calibrated all
             rows.
@@ -63,10 +63,10 @@ class Content:
     Attributes:
         run: The run; of a cross-validation the first one.
         report: On the rows; None if the run has neither validation nor test rows.
-        rows: None for tasks that predict no targets, and if the run folder has no predictions and the data is gone.
+        rows: None for tasks that predict no targets, or if the run folder has no predictions and the data is missing.
         notes: Lines for the reader: which rows are shown and what is missing.
         source: The source of the rows, if it is not the run's own.
-        runs: Of a cross-validation, all of them; the rows are those of all.
+        runs: For a cross-validation, all of its runs; the rows are those of all runs.
         summary: Of a cross-validation, the content of summary.json.
     """
 
@@ -80,7 +80,7 @@ class Content:
 
     @property
     def head(self) -> Any:
-        """The run's head: what the outputs mean."""
+        """The run's head, which interprets the outputs."""
         return self.run.head
 
     @property
@@ -102,7 +102,7 @@ class Content:
         return found
 
     def ranges(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Return mean, least and largest value of each number in each split, as data.json records them."""
+        """Return mean, minimum and maximum of each number in each split, as in data.json."""
         found: dict[str, dict[str, dict[str, float]]] = {}
         for name, split in self.run.record["splits"].items():
             numbers = split.get("numbers")
@@ -130,7 +130,7 @@ _ORDER = ("test", "validation")
 
 
 def read_content(run: Run, splits: Splits | None = None, predicted: Mapping[str, Floats] | None = None) -> Content:
-    """Collect what the page of a run's own rows shows.
+    """Collect the content of the page for a run's own rows.
 
     Args:
         splits: The run's data, if it is in memory; else it is read again, if it is on this machine.
@@ -153,7 +153,7 @@ def read_content(run: Run, splits: Splits | None = None, predicted: Mapping[str,
 
 
 def _check_names(run: Run, report: Report) -> None:
-    """Refuse a report on other outputs than those of the run."""
+    """Refuse a report on outputs other than those of the run."""
     size = len(run.target.names)
     named: Sequence[Any]
     if isinstance(report, ClassificationReport):
@@ -183,7 +183,7 @@ def _find_split(run: Run, name: str, splits: Splits | None) -> Split | DataError
 def _find_rows(
     run: Run, name: str, split: Split | DataError, predicted: Mapping[str, Floats]
 ) -> tuple[Rows | None, tuple[str, ...]]:
-    """The rows of a split, and lines on what is missing."""
+    """The rows of a split, and lines on missing ones."""
     if isinstance(split, Split) and name in predicted:
         return _make_rows(split, split.targets, predicted[name]), ()
     recorded = run.predictions.get(name)
@@ -201,7 +201,7 @@ def _find_rows(
 
 
 def _add_remaining(run: Run, name: str, rows: Rows) -> tuple[Rows, tuple[str, ...]] | None:
-    """Rows with those examples that are left, and a line on the others; None if none are left."""
+    """Rows with the examples that still exist, and a line on the others; None if none exist."""
     try:
         examples, places = run.load_remaining(name)
     except DataError:
@@ -214,7 +214,7 @@ def _add_remaining(run: Run, name: str, rows: Rows) -> tuple[Rows, tuple[str, ..
 
 
 def _first_line(error: DataError) -> str:
-    """What is wrong, without what to do next, which is for those who evaluate."""
+    """The problem without the advice, which is for users who evaluate."""
     return str(error).partition(". ")[0].partition("\n")[0].rstrip(".") + "."
 
 
@@ -229,7 +229,7 @@ def _make_rows(split: Split, targets: Targets, predicted: Floats) -> Rows:
 
 
 def read_other_content(run: Run, split: Split, source: str) -> Content:
-    """Collect what a page on another source shows."""
+    """Collect the content of a page for another source."""
     if run.task.refusal(run) is not None:
         return Content(run, run.task.evaluate(run, split), source=source)
     rows = predict_rows(run, split)

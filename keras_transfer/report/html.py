@@ -1,4 +1,4 @@
-"""HTML from templates: everything is escaped, control characters are visible, and a page needs nothing but itself."""
+"""HTML from templates: everything is escaped, control characters are visible, and a page has no external resources."""
 
 import base64
 import hashlib
@@ -20,9 +20,9 @@ class Section:
     """A section of the page.
 
     Attributes:
-        anchor: Its id, by which links find it: lower-case words joined by hyphens, unlike those of other sections.
+        anchor: Its id, for links: lower-case words joined by hyphens, unique on the page.
         title: Its heading.
-        body: What is below the heading, as :func:`render` returns it. Headings in it begin with h3.
+        body: The content below the heading, as :func:`render` returns it. Headings in it start with h3.
     """
 
     anchor: str
@@ -33,19 +33,19 @@ class Section:
 def render(template: str, **values: Any) -> Markup:
     """Fill in a template of ``report/templates``.
 
-    Whatever is not ``Markup`` is escaped, and control characters in it are made visible.
+    Everything that is not ``Markup`` is escaped, and control characters are made visible.
 
     Args:
-        **values: By the names that it uses; all of them are needed.
+        **values: The values that the template uses, by name; all of them are required.
     """
     return Markup(_ENVIRONMENT.get_template(template).render(**values))
 
 
 def render_page(title: str, header: Markup, sections: Sequence[Section]) -> str:
-    """Return a whole page: one file without a network, without scripts, with the style of all pages.
+    """Return a whole page: one file without external resources and scripts, with the style of all pages.
 
     Args:
-        header: What is above the sections, with the h1.
+        header: The content above the sections, with the h1.
     """
     style = _ENVIRONMENT.get_template("style.css").render().strip()
     # The policy allows this style alone: no script runs, and nothing is loaded, whatever a class is called.
@@ -60,10 +60,10 @@ def render_page(title: str, header: Markup, sections: Sequence[Section]) -> str:
 
 
 def bidi_name(text: object, most: int = LONGEST_NAME) -> Markup:
-    """Return a name from the data in an element of its own, whose direction does not change that of its neighbours.
+    """Return a name from the data in a separate element, so that its text direction does not affect its neighbours.
 
     Args:
-        most: Characters that are shown; a longer one is cut, and has the beginning of the whole in its tooltip.
+        most: Maximum number of characters; a longer name is truncated, and its beginning is in a tooltip.
     """
     shown = one_line(text)
     if len(shown) <= most:
@@ -80,8 +80,8 @@ def exact(value: Any, spec: str = ".3f") -> Markup:
     """Return a number rounded for people, with its exact value for programs.
 
     Args:
-        value: As metrics.json has it; what is not a number gives a dash, and so does NaN.
-        spec: How it is shown, as for ``format``.
+        value: The value in metrics.json; NaN and values that are not numbers become a dash.
+        spec: Its format, as for ``format``.
     """
     if not isinstance(value, int | float) or value != value:
         return Markup('<span class="none">&ndash;</span>')

@@ -1,4 +1,4 @@
-"""report.html, a run on one page for a browser, and audit.html, what an audit found."""
+"""report.html, the page of a run, and audit.html, the page of an audit."""
 
 import base64
 import re
@@ -36,7 +36,7 @@ def write_page(
 
     Args:
         splits: The run's data, if it is in memory; else it is read again, if it is on this machine.
-        file: Where to; by default report.html in the run folder.
+        file: The output file; by default report.html in the run folder.
 
     Raises:
         CheckpointError: The run folder is damaged, or the file cannot be written.
@@ -45,16 +45,16 @@ def write_page(
 
 
 def write_source_page(run: Run, data: str, *, file: Path | None = None, **table: Unpack[TableOptions]) -> Path:
-    """Evaluate a run on another source, and write the page of that.
+    """Evaluate a run on another source, and write the page with the results.
 
     Args:
         data: The source, as :meth:`Run.evaluate` takes it.
-        file: Where to; by default report-NAME.html in the run folder.
+        file: The output file; by default report-NAME.html in the run folder.
         **table: How a table is read, as :meth:`Run.evaluate` takes it.
 
     Raises:
-        ConfigError: An option for tables has none, or is wrong.
-        DataError: The source cannot be read, or has classes that the model does not know.
+        ConfigError: An option for tables is set without a table, or is wrong.
+        DataError: The source cannot be read, or has classes that the model was not trained on.
         CheckpointError: The file cannot be written.
     """
     name = re.sub(r"[^\w.-]+", "-", Path(data).name).strip("-.") or "source"
@@ -63,10 +63,10 @@ def write_source_page(run: Run, data: str, *, file: Path | None = None, **table:
 
 
 def try_to_write_page(write: Callable[[], Path], folder: Path, console: Console | None) -> None:
-    """Write report.html. The run has ended and is whole: a page that cannot be drawn is a warning.
+    """Write report.html. The run has already ended successfully: a page that cannot be drawn is only a warning.
 
     Args:
-        console: Prints where it is; None for silence.
+        console: Prints the location; None for silence.
     """
     try:
         page = write()
@@ -143,16 +143,16 @@ def _title(kind: str) -> str:
 
 
 def _columns(findings: Sequence[Finding]) -> list[str]:
-    """The columns that are not empty."""
+    """The columns that are not empty in all rows."""
     columns = ("example", "split", "label", "suggested_label", "detail")
     return [column for column in columns if any(getattr(one, column) for one in findings)]
 
 
 def _show(finding: Finding, audit: Audit) -> Markup:
-    """What a reader sees of an example: a small image or the start of a text."""
+    """A preview of an example: a small image or the start of a text."""
     preview = audit.previews.get((finding.split, finding.example))
     if isinstance(preview, bytes):
         content = base64.b64encode(preview).decode("ascii")
-        # The name is beside it.
+        # The name is next to it.
         return Markup('<img alt="" width="96" src="data:image/jpeg;base64,{}"><br>').format(content)
     return render("preview.html", text=preview) if preview else Markup("")

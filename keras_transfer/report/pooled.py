@@ -28,7 +28,7 @@ def write_pooled_page(
     """Write the page of a cross-validation.
 
     Args:
-        file: Where to; by default report.html in the folder.
+        file: The output file; by default report.html in the folder.
 
     Raises:
         CheckpointError: A run folder is damaged, or the file cannot be written.
@@ -39,13 +39,13 @@ def write_pooled_page(
 
 
 def read_runs(folder: Path) -> tuple[list[Run], dict[str, Any]]:
-    """Read a cross-validation back from its folder, which may come from a stranger.
+    """Read a cross-validation from its folder, which may be untrusted.
 
     Returns:
         The runs, and the content of summary.json.
 
     Raises:
-        CheckpointError: It is damaged.
+        CheckpointError: The folder is damaged.
     """
     check_inside(folder, files=(SUMMARY, REPORT))
     file = folder / SUMMARY
@@ -69,7 +69,7 @@ def _is_figure(figure: Any, runs: int) -> bool:
 
 
 def _pool(runs: Sequence[Run]) -> tuple[Rows | None, Report | None, tuple[str, ...]]:
-    """The rows of all runs, a report on them, and lines on what is missing."""
+    """The rows of all runs, a report on them, and lines on missing ones."""
     if any(run.task.refusal(run) is not None for run in runs):
         return None, None, ()
     predicted = [run.predictions.get(_SPLIT) for run in runs]
@@ -83,7 +83,7 @@ def _pool(runs: Sequence[Run]) -> tuple[Rows | None, Report | None, tuple[str, .
         targets=np.concatenate([part.targets for part in parts]),
         predicted=stack_rows([part.predicted for part in parts]),
     )
-    # Each run has a temperature and a coverage of its own, so that the first one's say nothing of all rows.
+    # Each run has its own temperature and coverage, so that those of the first one do not apply to all rows.
     head = runs[0].head.without_fits()
     report = replace(head.report(_SPLIT, rows.predicted, rows.targets), calibration=None)
     if isinstance(head, ProbabilityHead):
@@ -103,7 +103,7 @@ def _pool(runs: Sequence[Run]) -> tuple[Rows | None, Report | None, tuple[str, .
 def _compare_calibration(
     runs: Sequence[Run], head: ProbabilityHead, rows: Rows, uncalibrated: Floats
 ) -> CalibrationReport:
-    """How well calibrated all rows are, and were before each run's own temperature; the head has none."""
+    """Calibration of all rows before and after each run's own temperature; the head of the page has none."""
     before = head.measure_calibration(uncalibrated, rows.targets).before
     fitted = [run.head.calibration and run.head.calibration.fitted for run in runs]
     if not all(fitted):
@@ -114,14 +114,14 @@ def _compare_calibration(
 def _with_classes(
     report: ClassificationReport, head: Any, rows: Rows, decided: NDArray[np.int64]
 ) -> ClassificationReport:
-    """The report with the classes that each run decided on, by thresholds of its own."""
+    """The report with the classes that each run predicted with its own thresholds."""
     certain = np.eye(rows.predicted.shape[1], dtype=np.float32)[decided]
     by_runs = replace(head, decision=None).report(_SPLIT, certain, rows.targets)
     return replace(by_runs, loss=report.loss, auroc=report.auroc, calibration=report.calibration)
 
 
 def _with_labels(report: MultilabelReport, head: Any, rows: Rows, present: NDArray[np.bool_]) -> MultilabelReport:
-    """The report with the labels that each run decided on, by thresholds of its own, of which none is shown."""
+    """The report with the labels that each run predicted with its own thresholds, of which none is shown."""
     half = replace(head, thresholds=(0.5,) * len(head.names), choice=None)
     by_runs = half.report(_SPLIT, present.astype(np.float32), rows.targets)
     labels = tuple(

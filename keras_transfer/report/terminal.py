@@ -65,13 +65,13 @@ def print_report(report: Report, console: Console) -> None:
 
 
 def print_learning_curve(curve: LearningCurve, console: Console) -> None:
-    """Print what twice as many labels would gain."""
+    """Print the estimated gain from twice as many labels."""
     console.print(str(curve), highlight=False, markup=False, soft_wrap=True)
 
 
 @singledispatch
 def _print_figures(report: Report, console: Console) -> None:
-    """Print what a report of its kind has; every report has a loss."""
+    """Print the metrics of a kind of report; every report has a loss."""
     _print_lines(report, {}, console)
 
 
@@ -82,7 +82,7 @@ def _print_rows(
     console: Console,
     footer: Sequence[Sequence[str]] = (),
 ) -> None:
-    """A row per class, label or number; of many the first, since metrics.json has all."""
+    """A row per class, label or number; only the first if there are many, since metrics.json has all."""
     shown = list(rows[:_MOST_CLASSES])
     if len(rows) > len(shown):
         shown.append((f"and {len(rows) - len(shown)} more in metrics.json", *[""] * (len(headings) - 1)))
@@ -91,7 +91,7 @@ def _print_rows(
 
 
 def _print_absent(what: str, names: Sequence[str], console: Console) -> None:
-    """Say which classes or labels the averages leave out."""
+    """Print which classes or labels are not included in the averages."""
     if names:
         line = f"{what} without rows, left out of averages: {some(map(one_line, names))}"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -223,7 +223,7 @@ def _with_span(value: float, interval: tuple[float, float]) -> str:
 
 
 def print_confusion(names: Sequence[str], counts: Sequence[Sequence[int]], title: str, console: Console) -> None:
-    """Print the confusion matrix; if it is too large to be read, the pairs of classes that are confused most often.
+    """Print the confusion matrix; if it is too large, the pairs of classes that are confused most often.
 
     Args:
         counts: ``counts[i][j]`` rows of class i were classified as class j.

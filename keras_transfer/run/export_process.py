@@ -1,4 +1,4 @@
-"""Write a run's export in a process of its own, on the Keras backend that the format needs and the run does not use.
+"""Write a run's export in a separate process, on the Keras backend that the format needs and the run does not use.
 
 Usage: python -m keras_transfer.run.export_process RUN FORMAT SETTINGS FOLDER [CALIBRATION]
 """
@@ -13,7 +13,7 @@ from keras_transfer.run.run import Run
 
 
 def main(folder: str, format_name: str, settings: str, artifact: str, calibration: str | None = None) -> None:
-    """Load a run folder, which needs neither its data nor pretrained weights, and write what it serves."""
+    """Load a run folder, which needs neither its data nor pretrained weights, and export its model."""
     run = Run(folder)
     exporter = EXPORTERS[format_name](**json.loads(settings))
     examples = None if calibration is None else Path(calibration)

@@ -44,19 +44,19 @@ _FOLDERS = (SAMPLES, EXPORT, CHECKPOINTS, TOKENIZER, "tensorboard")
 
 
 def check_run_folder(folder: Path) -> None:
-    """Check that nothing leads out of a run folder, before anything in it is read or written.
+    """Check that no link leads out of a run folder, before anything in it is read or written.
 
     Raises:
-        CheckpointError: A link does, or there is a named pipe or a device.
+        CheckpointError: There is a link that does, a named pipe or a device.
     """
     check_inside(folder, files=_FILES, folders=_FOLDERS, prefix=UNFINISHED)
 
 
 def choose_folder(task: str, out: str | Path | None, *, resume: bool) -> Path:
-    """Return the folder for a run: the one that is named, or by default ``runs/<task>-<date>-<time>``.
+    """Return the folder for a run: ``out`` if given, by default ``runs/<task>-<date>-<time>``.
 
     Raises:
-        ConfigError: A run is to be resumed, and no folder is named.
+        ConfigError: A run is to be resumed, and no folder is given.
     """
     if out is not None:
         return Path(out)
@@ -66,10 +66,10 @@ def choose_folder(task: str, out: str | Path | None, *, resume: bool) -> Path:
 
 
 def prepare_folder(folder: Path) -> None:
-    """Check that a run may be written to a folder, without writing anything.
+    """Check that a run can be written to a folder, without writing anything.
 
     Raises:
-        CheckpointError: It is a file, is not empty, or cannot be written.
+        CheckpointError: The folder is a file, is not empty, or cannot be written.
     """
     if folder.exists() and not folder.is_dir():
         raise CheckpointError(f"The output folder {folder} is a file. Choose another --out.")
@@ -90,7 +90,7 @@ def check_shared(folder: Path, distribution: Distribution) -> None:
     """Check that all processes of a run see the folder that the chief writes: any of them may be the next chief.
 
     Raises:
-        ConfigError: Some do not; every process raises it.
+        ConfigError: Some processes do not see it; every process raises the error.
     """
     mark = folder / distribution.broadcast(f".seen-by-all-{uuid.uuid4().hex}")
     if distribution.is_chief:
@@ -109,10 +109,10 @@ def check_shared(folder: Path, distribution: Distribution) -> None:
 
 
 def find_run(folder: Path) -> Literal["none", "unfinished", "finished"]:
-    """Return what a folder holds that could be resumed.
+    """Return the state of the run in a folder that is to be resumed.
 
     Raises:
-        CheckpointError: It holds something else, cannot be written, or is not safe to write.
+        CheckpointError: The folder holds something else, cannot be written, or is not safe to write.
     """
     if folder.is_dir():
         check_run_folder(folder)
@@ -133,7 +133,7 @@ def find_run(folder: Path) -> Literal["none", "unfinished", "finished"]:
 
 
 def _is_writable(folder: Path) -> bool:
-    """Write a file: access rights alone do not reveal read-only file systems."""
+    """Write a test file: permissions alone do not reveal read-only file systems."""
     probe = folder / ".keras-transfer-probe"
     try:
         probe.touch()
@@ -147,7 +147,7 @@ def read_json(file: Path, *keys: str) -> dict[str, Any]:
     """Read one of the run folder's JSON files.
 
     Raises:
-        CheckpointError: It is damaged.
+        CheckpointError: The file is damaged.
     """
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
@@ -165,10 +165,10 @@ _DECIDING = (DATA, HEAD, METRICS, PREDICTIONS, LEARNING_CURVE, MODEL, TOKENIZER,
 
 
 def seal(folder: Path) -> None:
-    """Write the sums of all files of a finished run that decide its predictions and reports.
+    """Write the checksums of all files of a finished run on which its predictions and reports depend.
 
     Raises:
-        CheckpointError: Somebody has removed files of the run in the meantime.
+        CheckpointError: Files of the run have been removed in the meantime.
     """
     missing = [name for name in (RECIPE, DATA, MODEL, METRICS) if not (folder / name).is_file()]
     if missing:
@@ -180,9 +180,9 @@ def seal(folder: Path) -> None:
 
 
 def check_recipe_sum(folder: Path) -> None:
-    """Check that recipe.yaml still says how the model predicts what it said when the run ended.
+    """Check that the keys of recipe.yaml on which predictions depend have not changed since the run ended.
 
-    Where the data is may have changed, and so may what concerns training alone.
+    The location of the data may have changed, and so may settings that concern training alone.
 
     Raises:
         CheckpointError: It has changed.

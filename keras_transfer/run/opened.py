@@ -1,4 +1,4 @@
-"""What a user names to predict with: a run folder, or a file that a run exported."""
+"""Open a run folder, or a file that a run exported, to predict with it."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -36,23 +36,23 @@ from keras_transfer.tasks.base import Floats
 class ExportedModel(Predictor):
     """A model that a run exported: evaluate it and predict with it. Needs neither the run folder nor its Keras model.
 
-    The file holds the network and a description of all that is around it: names, thresholds, how inputs are read. Its
-    format's runtime computes predictions; everything else is as for the run.
+    The file holds the network and a description of everything else: names, thresholds, how inputs are read. The runtime
+    of its format computes predictions; everything else is as for the run.
 
     Args:
         path: An ``.onnx`` or ``.tflite`` file, a SavedModel, or the folder of either.
 
     Attributes:
-        path: As it was given.
+        path: The path as given.
         exporter: The class of its format.
-        description: What the file says of itself.
-        config: What decides of the recipe.
+        description: The metadata in the file.
+        config: The part of the recipe on which predictions depend.
         task: The task of the recipe.
-        record: The names of the outputs and the like.
+        record: The part of data.json that prediction needs, such as the names of the outputs.
         target: The classes, labels or numbers that the model predicts.
 
     Raises:
-        ExportError: It is not an exported model, or is damaged.
+        ExportError: The file is not an exported model, or is damaged.
 
     Example:
         >>> model = ExportedModel("runs/cats/export/onnx/1/model.onnx")  # doctest: +SKIP
@@ -139,8 +139,8 @@ class ExportedModel(Predictor):
             The report.
 
         Raises:
-            ConfigError: There is no ``data``; or an option has no table, or is wrong.
-            DataError: The data is not on this machine, or has classes that the model does not know.
+            ConfigError: ``data`` is missing; or an option for tables is set without a table, or is wrong.
+            DataError: The data is not on this machine, or has classes that the model was not trained on.
             ExportError: The model cannot be run.
         """
         if data is None:
@@ -174,7 +174,7 @@ class ExportedModel(Predictor):
         return np.concatenate([predicted for predicted, _ in parts]), np.concatenate(features)
 
     def _run(self, batch: Mapping[str, NDArray[Any]]) -> tuple[Floats, Floats | None]:
-        """Predictions and, if the artifact has that output, features."""
+        """Predictions and, if the exported model has that output, features."""
         specs = self.reader.tensor_inputs
         tensors = {spec.name: np.asarray(batch[spec.name], spec.dtype.as_numpy_dtype) for spec in specs}
         serve = self._serve
@@ -208,7 +208,7 @@ class ExportedModel(Predictor):
         return serve
 
     def _check_links(self) -> None:
-        """An artifact may come from a stranger: nothing in it leads out of it."""
+        """Refuse links that lead out of the exported model, which may come from an untrusted source."""
         artifact = self.exporter.find_artifact(self.path)
         folders = [artifact, self.folder] if artifact.is_dir() else []
         tokenizer = self.folder / TOKENIZER
@@ -223,7 +223,7 @@ class ExportedModel(Predictor):
 
 
 def open_model(path: str | Path) -> Run | ExportedModel:
-    """Open what a user names to predict with.
+    """Open a run folder or an exported model to predict with it.
 
     Args:
         path: A run folder, or an exported model: an ``.onnx`` or ``.tflite`` file, a SavedModel, or the folder of
@@ -233,7 +233,7 @@ def open_model(path: str | Path) -> Run | ExportedModel:
         The run or the exported model. Both predict and evaluate in the same way.
 
     Raises:
-        CheckpointError: It is neither, or a run that has not finished.
+        CheckpointError: It is neither of them, or a run that has not finished.
         ExportError: It is a damaged exported model.
 
     Example:

@@ -1,4 +1,4 @@
-"""Predictions as the command line shows and writes them."""
+"""Format predictions for the command line."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -23,7 +23,7 @@ def check_out(file: Path, suffixes: Sequence[str] = WRITABLE) -> None:
     """Refuse a table of predictions that cannot be written, before anything is predicted.
 
     Raises:
-        ConfigError: With what to name instead.
+        ConfigError: The table cannot be written; the message says what to name instead.
     """
     if file.suffix.lower() not in suffixes:
         raise ConfigError(f"--out: {file} is not a table. Name a new file that ends in {' or '.join(suffixes)}.")
@@ -39,7 +39,7 @@ def check_top_k(head: Any) -> None:
     """Refuse ``--top-k`` for a head without probabilities.
 
     Raises:
-        ConfigError: With what the head predicts.
+        ConfigError: The head has no probabilities; the message says what it predicts.
     """
     output = getattr(head, "predictions_output", None)
     if output != "probabilities":
@@ -52,7 +52,7 @@ def check_min_confidence(head: Any, min_confidence: float) -> None:
     """Refuse ``--min-confidence`` that is not a probability, or for a head without probabilities.
 
     Raises:
-        ConfigError: With what the head predicts.
+        ConfigError: As above; the message says what the head predicts.
     """
     if not 0.0 <= min_confidence <= 1.0:
         raise ConfigError(
@@ -67,7 +67,7 @@ def check_min_confidence(head: Any, min_confidence: float) -> None:
 
 
 def count_abstained(predictions: Sequence[Prediction]) -> str | None:
-    """Return how many predictions abstain, in words; None if neither the run nor the call asked for that."""
+    """Return how many predictions abstain, in words; None if neither the run nor the call uses abstention."""
     found = [getattr(prediction, "abstain", None) for prediction in predictions if prediction.error is None]
     if not any(abstains is not None for abstains in found):
         return None
@@ -75,7 +75,7 @@ def count_abstained(predictions: Sequence[Prediction]) -> str | None:
 
 
 def to_line(prediction: Prediction, top_k: int | None) -> str:
-    """Return a prediction in one line: input, prediction and, if asked for, the most probable names."""
+    """Return a prediction in one line: input, prediction and, if requested, the most probable names."""
     # A text may have many lines.
     shown = [one_line(" ".join(prediction.input.splitlines())), str(prediction)]
     if top_k is not None and isinstance(prediction, RankedPrediction):

@@ -1,4 +1,4 @@
-"""predictions.npz: what the trained model predicted for the rows that it was evaluated on, beside their targets."""
+"""predictions.npz: the trained model's predictions for the rows that it was evaluated on, with their targets."""
 
 import math
 import zipfile
@@ -55,7 +55,7 @@ def write_predictions(folder: Path, splits: Mapping[str, Predicted]) -> bool:
 
 
 def read_predictions(file: Path, counts: Mapping[str, int], outputs: int | None) -> dict[str, Predicted]:
-    """Read the predictions of a run, which may come from a stranger: shapes are checked before anything is read.
+    """Read the predictions of a run, whose file may come from an untrusted source: shapes are checked before reading.
 
     Args:
         file: ``predictions.npz``.
@@ -65,8 +65,8 @@ def read_predictions(file: Path, counts: Mapping[str, int], outputs: int | None)
         By the name of the split.
 
     Raises:
-        ValueError: It has other shapes, values that are NaN or infinite, or is not such a file.
-        OSError: It cannot be read.
+        ValueError: The file has other shapes, has values that are NaN or infinite, or is not a file of predictions.
+        OSError: The file cannot be read.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -96,7 +96,7 @@ _Shape = tuple[int | None, ...]
 
 
 def _read_texts(archive: zipfile.ZipFile, name: str, count: int) -> NDArray[Any]:
-    """``object[count]`` of ``str``; what cannot be written to a page is replaced."""
+    """``object[count]`` of ``str``; characters that cannot be written to a page are replaced."""
     texts = _read_values(archive, name, ((count,),), "U").tolist()
     return np.array([text.encode("utf-8", "replace").decode("utf-8") for text in texts], object)
 

@@ -1,4 +1,4 @@
-"""What only needs predictions: shared by runs and exported models."""
+"""Methods that only need predictions: shared by runs and exported models."""
 
 import warnings
 from abc import abstractmethod
@@ -22,7 +22,7 @@ class Predictor(RowReader):
 
     @abstractmethod
     def predict_tensors(self, batch: Mapping[str, NDArray[Any]]) -> Floats:
-        """Predict for a batch of the reader's ``tensor_inputs``, by name; one thread may call it at a time.
+        """Predict for a batch of the reader's ``tensor_inputs``, by name; not thread-safe.
 
         Returns:
             ``float32[batch, outputs]``, calibrated.
@@ -39,28 +39,28 @@ class Predictor(RowReader):
         """Predict for one or more images, recordings or texts.
 
         Args:
-            inputs: One input or a sequence of inputs. Of images: a path, a PIL image, an array
-                ``uint8[height, width, channels]`` or ``uint8[height, width]``, or the bytes of an image file. Of
+            inputs: One input or a sequence of inputs. For images: a path, a PIL image, an array
+                ``uint8[height, width, channels]`` or ``uint8[height, width]``, or the bytes of an image file. For
                 recordings: a path, the bytes of an audio file, a tuple of ``float32[samples]`` and their rate, or
-                samples with ``sample_rate``. Of texts: a ``str``, which is never a path, or the ``pathlib.Path`` of a
-                text file; of pairs: a tuple of two ``str``. Or the ``pathlib.Path`` of a folder, for every file in it
+                samples with ``sample_rate``. For texts: a ``str``, which is never a path, or the ``pathlib.Path`` of a
+                text file; for pairs: a tuple of two ``str``. Or the ``pathlib.Path`` of a folder, for every file in it
                 that is not hidden; that of a table, or a DataFrame, for every row, by the columns that the recipe
                 names.
-            skip_broken: Whether an input that cannot be read gets a prediction whose ``error`` says why, instead of
-                ending the whole call.
-            min_confidence: A probability. A prediction of a class abstains if its ``score`` is below it; one of labels
-                if the probability of a decision, that a label is there or that it is not, is below it.
-            **table: How inputs and tables are read: see :class:`TableOptions`. The run's own ``data.root`` belongs to
-                its own source.
+            skip_broken: Whether an input that cannot be read gets a prediction with an ``error`` instead of making the
+                whole call fail.
+            min_confidence: A probability. A prediction of a class abstains if its ``score`` is below it; a prediction
+                of labels abstains if the probability of any decision, that a label is present or absent, is below it.
+            **table: How inputs and tables are read: see :class:`TableOptions`. The run's own ``data.root`` applies only
+                to its own source.
 
         Returns:
             One prediction per input, in their order; a list of one for a single input.
 
         Raises:
-            InputError: The inputs are none of these; it is also a ``TypeError``.
-            ConfigError: An option for tables has none, or is wrong; ``min_confidence`` is not a probability, or the run
-                predicts numbers.
-            DataError: Inputs cannot be read; all such are named.
+            InputError: The inputs are of another type; it is also a ``TypeError``.
+            ConfigError: An option for tables is set without a table, or is wrong; ``min_confidence`` is not a
+                probability, or the run predicts numbers.
+            DataError: Inputs cannot be read; all of them are named.
             CheckpointError: The run is one of pre-training.
         """
         read = self.read_inputs(inputs, **table)
@@ -74,7 +74,7 @@ class Predictor(RowReader):
         """Predict for inputs that :meth:`read_inputs` has read.
 
         Raises:
-            DataError: Inputs cannot be read; all such are named.
+            DataError: Inputs cannot be read; all of them are named.
             ConfigError: ``min_confidence`` is not a probability, or the run predicts numbers.
         """
         self._check(inputs, skip_broken, min_confidence)
@@ -87,10 +87,11 @@ class Predictor(RowReader):
         """Predict for inputs that :meth:`read_inputs` has read, and return the features that the head reads.
 
         Returns:
-            As :meth:`predict_inputs` does; and of each input ``float32[dim]``, or None if it cannot be read.
+            The predictions of :meth:`predict_inputs`; and for each input ``float32[dim]``, or None if it cannot be
+            read.
 
         Raises:
-            DataError: Inputs cannot be read; all such are named.
+            DataError: Inputs cannot be read; all of them are named.
             ConfigError: ``min_confidence`` is not a probability, or the run predicts numbers.
             CheckpointError: The run's task has no features.
         """
@@ -103,7 +104,7 @@ class Predictor(RowReader):
         return _put_in_order(inputs, answers, min_confidence), found
 
     def embed(self, inputs: Any, **table: Unpack[TableOptions]) -> Floats:
-        """Return the features by which the head predicts: examples that are alike have features that are alike.
+        """Return the features that the head reads: similar examples have similar features.
 
         Args:
             inputs: As :meth:`predict` takes them.
@@ -114,7 +115,7 @@ class Predictor(RowReader):
 
         Raises:
             InputError: The inputs are of another type; it is also a ``TypeError``.
-            DataError: Inputs cannot be read; all such are named.
+            DataError: Inputs cannot be read; all of them are named.
             CheckpointError: The run is one of pre-training, or its task has no features.
 
         Example:
@@ -146,7 +147,7 @@ class Predictor(RowReader):
 
 
 def _put_in_order(inputs: Inputs, answers: Iterable[Prediction], min_confidence: float | None) -> list[Prediction]:
-    """A prediction for each input, from those for the inputs that can be read."""
+    """A prediction for each input, from those for the readable inputs."""
     if min_confidence is not None:
         answers = [answer.abstain_below(min_confidence) for answer in answers]
     predicted = iter(answers)

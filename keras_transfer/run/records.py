@@ -1,4 +1,4 @@
-"""The schemas of what is read back from a run folder: anything else is an error that names the file."""
+"""The schemas of files that are read back from a run folder: anything else is an error that names the file."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ class _Corrections(Record):
 
 
 class ServedRecord(Record):
-    """What an exported model keeps of data.json."""
+    """The part of data.json that an exported model contains."""
 
     class_names: Names | None = None
     label_names: Names | None = None
@@ -102,7 +102,7 @@ class _Origin(Record):
 
 
 class RunState(Record):
-    """What every checkpoint has. The states of the parts of a run are checked by these parts."""
+    """What every checkpoint has. Each part of a run checks its own state."""
 
     position: _Position
     run: _Origin

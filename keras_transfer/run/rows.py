@@ -1,4 +1,4 @@
-"""Labelled rows of any source, and inputs to predict for, read as a run reads them."""
+"""Labelled rows of any source, and inputs for prediction, read as a run reads them."""
 
 import warnings
 from abc import ABC, abstractmethod
@@ -32,14 +32,14 @@ from keras_transfer.tasks.base import Floats
 
 
 class TableOptions(TypedDict, total=False):
-    """How inputs and a table are read that are not the run's own source; what is None or left out is found out.
+    """How inputs and tables other than the run's own source are read; values that are None or missing are detected.
 
     Attributes:
         root: The folder that the paths in the table are relative to; by default the folder of the table.
-        suffix: Added to each path, such as ``.jpg``.
+        suffix: Appended to each path, such as ``.jpg``.
         encoding: Of CSV, JSONL and text files, such as ``cp1252``.
         delimiter: Between the fields of a CSV: ``tab`` or one character.
-        sample_rate: Of arrays of samples that come without one, in Hz; by default ``data.sample_rate`` of the recipe.
+        sample_rate: Of arrays of samples without one, in Hz; by default ``data.sample_rate`` of the recipe.
     """
 
     root: str | Path | None
@@ -54,8 +54,9 @@ class RowReader(ABC):
 
     Attributes:
         path: What was opened: the run folder, or the exported model.
-        folder: With what the task reads beside the model, such as a tokenizer; of a run, the run folder.
-        record: The content of data.json; of an exported model, without that of rows.
+        folder: Holds files that the task reads in addition to the model, such as a tokenizer; for a run, the run
+            folder.
+        record: The content of data.json; for an exported model, without the rows.
         target: The classes, labels or numbers that the model predicts.
     """
 
@@ -72,26 +73,26 @@ class RowReader(ABC):
     @property
     @abstractmethod
     def head(self) -> Any:
-        """The head: the meaning of the model's outputs."""
+        """The head, which interprets the model's outputs."""
 
     @property
     @abstractmethod
     def model(self) -> keras.Model:
-        """From what :attr:`reader` returns to predictions."""
+        """From the inputs that :attr:`reader` returns to predictions."""
 
     @property
     @abstractmethod
     def input_shape(self) -> Any:
-        """The shape of what the model takes, or shapes by name; None for a size that differs from batch to batch."""
+        """The shape of the model's inputs, or shapes by name; None for a size that differs from batch to batch."""
 
     @property
     @abstractmethod
     def reader(self) -> Reader:
-        """Reads examples as they were read in training."""
+        """Reads examples in the same way as in training."""
 
     @abstractmethod
     def predict_batches(self, batches: Batches) -> Floats:
-        """Predict for batches of what :attr:`reader` returns.
+        """Predict for batches of the inputs that :attr:`reader` returns.
 
         Returns:
             ``float32[rows, outputs]``, calibrated, in their order.
@@ -106,18 +107,18 @@ class RowReader(ABC):
         """
 
     def known_rows(self) -> Known | None:
-        """The rows of which the run has labels; None if they are not known."""
+        """The rows of which the run has labels; None if they are unknown."""
         return None
 
     def read_source(self, data: Any, **table: Unpack[TableOptions]) -> Split:
-        """Read another source than the run's own as one split.
+        """Read a source other than the run's own as one split.
 
         Args:
             data: As :meth:`evaluate` takes it.
 
         Raises:
-            ConfigError: An option for tables has none, or is wrong.
-            DataError: It cannot be read, or has classes that the model does not know.
+            ConfigError: An option for tables is set without a table, or is wrong.
+            DataError: The source cannot be read, or has classes that the model was not trained on.
         """
         section = dict(data) if isinstance(data, Mapping) and "source" in data else {"source": data}
         options = given_options(table)
@@ -131,7 +132,7 @@ class RowReader(ABC):
         return split
 
     def _warn_of_training_rows(self, source: str, split: Split) -> None:
-        """Warn if the model has learned from rows on which it is to be evaluated."""
+        """Warn if the model was trained on rows on which it is to be evaluated."""
         known = self.known_rows()
         if known is None:
             return
@@ -146,7 +147,7 @@ class RowReader(ABC):
             )
 
     def parse_inputs(self, paths: Sequence[str], texts: Sequence[str], stdin: BinaryIO) -> list[Any]:
-        """Turn the words of a command line into what :meth:`read_inputs` takes.
+        """Turn command-line arguments into what :meth:`read_inputs` takes.
 
         Args:
             paths: Files, folders and tables; ``-`` is standard input, whose lines are inputs.
@@ -165,14 +166,14 @@ class RowReader(ABC):
         """Read what :meth:`predict` accepts, without predicting yet.
 
         Args:
-            *given: Each as :meth:`predict` takes it; their inputs follow one another.
+            *given: Each as :meth:`predict` takes it; their inputs are concatenated.
 
         Returns:
-            The inputs, those that cannot be read included.
+            The inputs, including those that cannot be read.
 
         Raises:
-            InputError: One is of another type.
-            ConfigError: An option for tables has none, or is wrong.
+            InputError: An input is of another type.
+            ConfigError: An option for tables is set without a table, or is wrong.
             DataError: A folder or a table cannot be read.
             CheckpointError: The run is one of pre-training.
         """
@@ -181,7 +182,7 @@ class RowReader(ABC):
         return read_inputs(parts, kind)
 
     def stream_inputs(self, *given: Any, **table: Unpack[TableOptions]) -> InputStream:
-        """Find what :meth:`predict` accepts, to be read in pieces.
+        """Find what :meth:`predict` accepts, to be read in chunks.
 
         Raises:
             InputError: As :meth:`read_inputs` does.
@@ -193,7 +194,7 @@ class RowReader(ABC):
         return InputStream(given, kind, encoding=other.encoding, delimiter=other.delimiter)
 
     def _input_kind(self, given: Sequence[Any], table: TableOptions) -> tuple[InputKind, OtherSource]:
-        """What an input is, and how tables of inputs are read."""
+        """The kind of the inputs, and how tables of inputs are read."""
         self.check_servable()
         options = given_options(table)
         other = _to_other_source({"source": self.config.data.source, **options})
@@ -207,7 +208,7 @@ class RowReader(ABC):
         return kind, other
 
     def _config_for(self, other: OtherSource, table: TableOptions) -> RecipeConfig:
-        """The recipe as it applies to another source than the run's own."""
+        """The recipe adapted to a source other than the run's own."""
         data = self.config.data
         for key in sorted(other.model_fields_set - type(data).model_fields.keys()):
             raise ConfigError(
@@ -224,7 +225,7 @@ class RowReader(ABC):
         return self.config.model_copy(update={"data": section})
 
     def check_servable(self) -> None:
-        """Raise what keeps the run from predicting.
+        """Check that the run can predict.
 
         Raises:
             CheckpointError: The run is one of pre-training.
@@ -240,10 +241,10 @@ def given_options(table: TableOptions) -> dict[str, str]:
 
 
 def refuse_options(table: TableOptions) -> None:
-    """Refuse options for a table where none is named.
+    """Refuse options for a table if none is given.
 
     Raises:
-        ConfigError: One is set.
+        ConfigError: An option is set.
     """
     for key, value in given_options(table).items():
         raise ConfigError(f"--{key} is for the table of --data. Received: {value}. Name a table with --data.")
@@ -266,7 +267,7 @@ def _to_other_source(section: Mapping[str, Any]) -> OtherSource:
 
 
 def _read_lines(stdin: BinaryIO) -> list[str]:
-    """A byte that is not UTF-8 becomes a surrogate. An empty line in the middle counts: each line has its answer."""
+    """A byte that is not UTF-8 becomes a surrogate. An empty line in the middle counts, too."""
     text = stdin.read().decode("utf-8-sig", "surrogateescape")
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     return lines if lines[-1] else lines[:-1]

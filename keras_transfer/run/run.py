@@ -53,22 +53,21 @@ class Run(StoredRun, Predictor):
     """
 
     def evaluate(self, data: Any = None, *, split: str = "test", **table: Unpack[TableOptions]) -> Report:
-        """Run the model over labelled examples; of pre-training, over texts.
+        """Run the model over labelled examples; for pre-training, over texts.
 
         Args:
-            data: A source, or labelled examples that Python holds, as a recipe takes them, or a mapping with
-                ``source`` and its ``root``, ``suffix``, ``encoding`` or ``delimiter``; by default one of the run's own
-                splits.
-            split: Which of those: train, validation or test.
-            **table: How a table in ``data`` is read: see :class:`TableOptions`. The run's own ``data.root`` belongs to
-                its own source.
+            data: A source or labelled Python objects, as a recipe takes them, or a mapping with ``source`` and its
+                ``root``, ``suffix``, ``encoding`` or ``delimiter``; by default one of the run's own splits.
+            split: Which of the run's splits: train, validation or test.
+            **table: How a table in ``data`` is read: see :class:`TableOptions`. The run's own ``data.root`` applies
+                only to its own source.
 
         Returns:
             The report.
 
         Raises:
-            ConfigError: Such an option has no table, or is wrong.
-            DataError: The data is not on this machine, has changed, or has classes that the model does not know.
+            ConfigError: An option for tables is set without a table, or is wrong.
+            DataError: The data is not on this machine, has changed, or has classes that the model was not trained on.
         """
         if data is None:
             refuse_options(table)
@@ -81,15 +80,15 @@ class Run(StoredRun, Predictor):
     def explain(
         self, inputs: Any, outputs: Sequence[str] | None = None, **table: Unpack[TableOptions]
     ) -> list[Explanation]:
-        """Explain predictions: where in an image, and which words of a text, speak for an output.
+        """Explain predictions: which regions of an image, or which words of a text, are evidence for an output.
 
         Images get heat maps by Grad-CAM (Selvaraju et al. 2017), texts attributions by integrated gradients
         (Sundararajan et al. 2017).
 
         Args:
             inputs: As :meth:`predict` takes them.
-            outputs: The classes, labels or numbers to explain, the same for all inputs. Of texts, a second one is what
-                the first is compared with. By default of classes the predicted one and the next most probable one.
+            outputs: The classes, labels or numbers to explain, the same for all inputs. For texts, the first is
+                compared with the second. The default for classes is the predicted class and the next most probable one.
             **table: As for :meth:`predict`.
 
         Returns:
@@ -97,8 +96,8 @@ class Run(StoredRun, Predictor):
 
         Raises:
             InputError: The inputs are of another type; it is also a ``TypeError``.
-            DataError: Inputs cannot be read; all such are named.
-            ConfigError: There is no such output.
+            DataError: Inputs cannot be read; all of them are named.
+            ConfigError: An output does not exist.
             CheckpointError: The run is one of pre-training.
 
         Example:
@@ -129,10 +128,10 @@ class Run(StoredRun, Predictor):
         return tuple(names.index(name) for name in outputs)
 
     def suggest(self, inputs: Any, *, count: int = 50, **table: Unpack[TableOptions]) -> list[Suggestion]:
-        """Choose which unlabelled examples to label next: unlike one another, those first of which the model is unsure.
+        """Choose which unlabelled examples to label next: a diverse set, those of which the model is least sure first.
 
-        Examples of which the run has labels are left out, by their content, and so are those that cannot be read and
-        second copies; a warning says how many.
+        Examples of which the run has labels are left out, by their content, and so are unreadable examples and
+        duplicates; a warning says how many.
 
         Args:
             inputs: As for :meth:`predict`.
@@ -140,11 +139,11 @@ class Run(StoredRun, Predictor):
             **table: As for :meth:`predict`.
 
         Returns:
-            Up to ``count`` suggestions, the one to label first at the front.
+            Up to ``count`` suggestions, in the order in which to label them.
 
         Raises:
             InputError: The inputs are of another type.
-            DataError: None of them is left.
+            DataError: No example is left.
             CheckpointError: The run is one of pre-training, or its task has no features.
         """
         read = self.read_inputs(inputs, **table)
@@ -161,10 +160,10 @@ class Run(StoredRun, Predictor):
             count: How many to choose.
 
         Returns:
-            As :meth:`suggest` does, and lines for the user on what is left out.
+            The suggestions, as :meth:`suggest` returns them, and lines for the user on what is left out.
 
         Raises:
-            DataError: None of the inputs is left.
+            DataError: No input is left.
             CheckpointError: The run's task has no features.
         """
         known = self.known_rows()
@@ -199,9 +198,9 @@ class Run(StoredRun, Predictor):
         data: Any = None,
         **table: Unpack[TableOptions],
     ) -> tuple[Path, Parity | MetricDrop]:
-        """Write the model for serving, and check in a fresh process that it predicts what :meth:`predict` predicts.
+        """Write the model for serving, and verify in a fresh process that its predictions match.
 
-        A quantized export is proved by the metric on labelled rows instead, before and after.
+        For a quantized export, the metric on labelled rows is compared before and after instead.
 
         Args:
             folder: Must not exist; by default the next version under the run's ``export/<format>``.
@@ -213,9 +212,9 @@ class Run(StoredRun, Predictor):
             The folder, and the result of the check.
 
         Raises:
-            ConfigError: There is no such format, or ``data`` is given for one that is not quantized.
-            DataError: The rows that a quantized export is proved on cannot be read.
-            ExportError: It cannot be written, its predictions differ, or it loses more of the metric than is allowed.
+            ConfigError: The format does not exist, or ``data`` is given for one that is not quantized.
+            DataError: The rows for the check of a quantized export cannot be read.
+            ExportError: The export cannot be written, its predictions differ, or the metric drops more than allowed.
             CheckpointError: The folder exists or cannot be made, or the run is one of pre-training.
         """
         self.check_servable()
@@ -238,7 +237,7 @@ class Run(StoredRun, Predictor):
         return target, proof
 
     def read_samples(self) -> Examples:
-        """Read the examples that the run folder keeps, by which an export is proved.
+        """Read the examples in the run folder with which an export is verified.
 
         Raises:
             CheckpointError: They are missing or damaged.
@@ -254,7 +253,7 @@ class Run(StoredRun, Predictor):
 
     @property
     def served(self) -> Served:
-        """What an exporter writes."""
+        """What an exporter receives."""
         return Served(self.model, self.head, self.reader, self.folder, self.config, self.record)
 
     def _next_version(self, format_name: str) -> Path:
@@ -281,10 +280,10 @@ class Run(StoredRun, Predictor):
         return rows
 
     def load_remaining(self, name: str) -> tuple[Examples, list[int | None]]:
-        """Read what is left of the run's own data.
+        """Read the part of the run's own data that still exists.
 
         Returns:
-            Examples, and for each row of data.json its index among them: None for one that is gone or has changed.
+            Examples, and for each row of data.json its index among them: None for a row that is missing or has changed.
 
         Raises:
             DataError: The data is not on this machine, or cannot be compared.
@@ -298,10 +297,10 @@ class Run(StoredRun, Predictor):
         return examples, [there.get(key) for key in recorded]
 
     def _reload(self, name: str) -> Split:
-        """The rows of a split that are still there, whatever is in them."""
+        """The rows of a split that still exist, whatever their content."""
         if name not in self.record["splits"]:
             raise damaged(self.folder / DATA, f"it lacks the split {name}")
-        # Names that look alike were classes of their own in a run that did not merge them.
+        # Class names that look alike were separate classes in a run that did not merge them.
         apart = self.config.data.model_copy(update={"merge_labels": bool(self.config.data.merge_labels)})
         splits = self.task.reload_splits(self.config.model_copy(update={"data": apart}), self.record)
         if set(splits.target.names) != set(self.target.names):
@@ -320,7 +319,7 @@ class Run(StoredRun, Predictor):
         return DataError(f"The {name} rows of {self.config.data.source} {change}. Name a source with --data.")
 
     def known_rows(self) -> Known | None:
-        """The rows of which the run has labels; None if an early version wrote it, which knows them by name alone."""
+        """The rows of which the run has labels; None if an early version wrote the run, which recorded only names."""
         try:
             return rows_of(self.folder, self.config.data, self.record)
         except KeyError:
@@ -332,15 +331,15 @@ def find_labelled_rows(run: Run, exporter: Exporter, data: Any, table: TableOpti
 
     Args:
         exporter: It decides whether there are rows to calibrate on.
-        data: A source in place of the run's own data. Some of its rows calibrate, if that is needed, and the others
-            prove. Or the splits of the run, if they are in memory; or None, to read them again.
+        data: A source in place of the run's own data. Some of its rows are used for calibration, if that is needed, and
+            the others for the check. Or the splits of the run, if they are in memory; or None, to read them again.
         table: How a table in ``data`` is read.
 
     Returns:
-        By default the test rows, or the validation rows of a run without test rows; and training rows to calibrate on.
+        By default the test rows, or the validation rows of a run without test rows; and training rows for calibration.
 
     Raises:
-        ConfigError: Such an option is wrong.
+        ConfigError: An option for tables is wrong.
         DataError: The data is not on this machine, has changed, or is too small.
     """
     if isinstance(data, Splits):
@@ -368,7 +367,7 @@ def find_labelled_rows(run: Run, exporter: Exporter, data: Any, table: TableOpti
 
 
 def _divide(run: Run, exporter: Exporter, proof: Split, train: Split | None) -> LabelledRows:
-    """Choose the rows to calibrate on from training rows; without these, up to half of the rows for the proof."""
+    """Choose the rows for calibration from training rows; without these, up to half of the rows for the check."""
     if not exporter.calibrates(run.reader):
         return LabelledRows(proof)
     rows = len(proof) // 2 if train is None else len(train)

@@ -1,4 +1,4 @@
-"""What a run folder stores, read back and checked."""
+"""The content of a run folder, read back and checked."""
 
 from functools import cached_property
 from pathlib import Path
@@ -88,7 +88,7 @@ class StoredRun:
 
     @cached_property
     def head(self) -> Any:
-        """The head: the meaning of the model's outputs."""
+        """The head, which interprets the model's outputs."""
         file = self.folder / HEAD
         facts = read_json(file) if file.exists() else {}
         try:
@@ -100,7 +100,7 @@ class StoredRun:
 
     @cached_property
     def model(self) -> keras.Model:
-        """The fine-tuned model, from what :attr:`reader` returns to predictions; of pre-training, to logits."""
+        """The fine-tuned model, from the reader's inputs to predictions; for pre-training, to logits."""
         prepare_backend()
         file = self.folder / MODEL
         model = read_keras_file(file, CheckpointError)
@@ -132,7 +132,7 @@ class StoredRun:
 
     @cached_property
     def reader(self) -> Reader:
-        """Reads examples as they were read in training."""
+        """Reads examples in the same way as in training."""
         check_file(self.folder, TOKENIZER)
         try:
             return self.task.restore_reader(self)
@@ -167,7 +167,7 @@ class StoredRun:
 
     @cached_property
     def predictions(self) -> dict[str, Predicted]:
-        """What the run predicted for the rows that it was evaluated on, by split.
+        """The run's predictions for the rows that it was evaluated on, by split.
 
         Empty if the run was made by an earlier version, or if there were more than 200 MB of them.
         """
@@ -183,7 +183,7 @@ class StoredRun:
 
     @property
     def learning_curve(self) -> LearningCurve | NoLearningCurve | None:
-        """What more labels would gain, or why that was not measured; None if the recipe has ``report: false``."""
+        """The estimated gain from more labels, or why it was not measured; None if the recipe has ``report: false``."""
         file = self.folder / LEARNING_CURVE
         if not file.exists():
             return None

@@ -19,9 +19,9 @@ from keras_transfer.heads import Prediction
 Rows = NDArray[np.int64]
 Floats = NDArray[np.floating]
 
-# Of more examples, those with the least margins: k-means takes seconds for that many.
+# If there are more examples, only those with the smallest margins: k-means takes seconds for that many.
 _MOST_CANDIDATES = 20_000
-# Even what the model is sure of counts a little: it may be wrong.
+# Even examples that the model is sure of count a little: it may be wrong.
 _LEAST_WEIGHT = 1e-3
 
 
@@ -33,9 +33,9 @@ class Suggestion:
         rank: From 1.
         name: Of the input.
         position: Of the input among those that were given, from 0.
-        margin: How far the model is from another decision: of classes, the two largest probabilities less one another.
-            None for numbers.
-        prediction: Of the model for it.
+        margin: How close the decision is: for classes, the difference of the two largest probabilities. None for
+            numbers.
+        prediction: The model's prediction for it.
     """
 
     rank: int
@@ -47,11 +47,11 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class Unlabelled:
-    """The inputs that may be suggested.
+    """The inputs that can be suggested.
 
     Attributes:
-        rows: ``int64[n]``, among the examples that could be read.
-        positions: ``int64[n]``, among all inputs.
+        rows: ``int64[n]``, indices among the readable examples.
+        positions: ``int64[n]``, indices among all inputs.
         notes: Lines for the user on what is left out.
     """
 
@@ -61,7 +61,7 @@ class Unlabelled:
 
 
 def find_unlabelled(inputs: Inputs, known: Known) -> Unlabelled:
-    """Find the inputs of which a run has no label.
+    """Find the inputs that have no label in a run.
 
     Args:
         inputs: Some of them may be broken.
@@ -101,10 +101,9 @@ def _describe_left_out(inputs: Inputs, labelled: int, copies: int) -> list[str]:
 def choose(features: Floats, margins: Floats | None, count: int) -> Rows:
     """Choose examples to label: one for each cluster of those that the model is not sure of.
 
-    Examples are divided into as many clusters as are chosen, by k-means in which each counts as much as the model is
-    unsure of it, and of each cluster the example that is nearest to its centre is taken (Zhdanov 2019, arXiv
-    1901.05954). Small margins alone choose examples that are alike, and k-centers choose outliers
-    (docs/experiments.md).
+    Examples are divided by k-means into as many clusters as are requested, each example weighted by the model's
+    uncertainty, and the example nearest to the centre of each cluster is taken (Zhdanov 2019, arXiv 1901.05954). Small
+    margins alone choose examples that are alike, and k-centers choose outliers (docs/experiments.md).
 
     Args:
         features: ``[n, channels]``.
@@ -112,7 +111,7 @@ def choose(features: Floats, margins: Floats | None, count: int) -> Rows:
         count: How many to choose, at most n.
 
     Returns:
-        Their numbers, those of the clusters that count most at the front.
+        Their indices, those of the clusters with the most weight first.
     """
     rows = np.arange(len(features)) if margins is None else np.argsort(margins, kind="stable")
     rows = rows[: max(_MOST_CANDIDATES, count)]
@@ -127,13 +126,13 @@ def choose(features: Floats, margins: Floats | None, count: int) -> Rows:
     nearest = order[first]
     mass = np.bincount(clusters.labels_, weights, minlength=count)
     chosen = nearest[np.argsort(-mass[clusters.labels_[nearest]], kind="stable")]
-    # Clusters without an example: the model is least sure of the others that are left.
+    # For empty clusters, the remaining examples of which the model is least sure.
     left = np.setdiff1d(np.arange(len(rows)), chosen)
     return np.asarray(rows[np.append(chosen, left)[:count]])
 
 
 def _to_units(features: Floats) -> NDArray[np.float64]:
-    """Standardized as the solved head does it, and of length 1: two examples differ by the angle between them."""
+    """Standardized as by the solved head, and of length 1: the distance of two examples is the angle between them."""
     exact = np.asarray(features, np.float64)
     variance = exact.var(axis=0)
     deviation = np.sqrt(0.75 * variance + 0.25 * variance.mean())
@@ -143,7 +142,7 @@ def _to_units(features: Floats) -> NDArray[np.float64]:
 
 
 def to_suggestion_table(suggestions: Sequence[Suggestion], inputs: Inputs) -> pd.DataFrame:
-    """Return suggestions as a table: rank and margin, the input's own columns, and what the model predicts."""
+    """Return suggestions as a table: rank and margin, the input's own columns, and the prediction."""
     own = inputs.table.iloc[[one.position for one in suggestions]].reset_index(drop=True)
     columns: dict[str, list[object]] = {"rank": [one.rank for one in suggestions]}
     if any(one.margin is not None for one in suggestions):
@@ -158,7 +157,7 @@ def to_suggestion_table(suggestions: Sequence[Suggestion], inputs: Inputs) -> pd
 
 
 def to_suggestion_line(suggestion: Suggestion) -> str:
-    """Return a suggestion in one line: rank, margin if there is one, name and prediction."""
+    """Return a suggestion in one line: rank, margin if available, name and prediction."""
     margin = [] if suggestion.margin is None else [f"{suggestion.margin:.4f}"]
     name = one_line(" ".join(suggestion.name.splitlines()))
     return "\t".join([str(suggestion.rank), *margin, name, str(suggestion.prediction)])

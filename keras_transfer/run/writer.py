@@ -30,10 +30,10 @@ _SAMPLE_COUNT = 16
 
 
 class RunWriter:
-    """The only writer of a run folder, checkpoints and exports aside.
+    """The only writer of a run folder, except for checkpoints and exports.
 
     Args:
-        folder: May be made later.
+        folder: The run folder; it may not exist yet.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -53,7 +53,7 @@ class RunWriter:
         """Make the folder, and write what is known before training.
 
         Args:
-            splits: A few of their examples are kept, so that an export can be proved wherever the folder goes.
+            splits: A few of their examples are stored, so that an export can be verified wherever the folder is moved.
 
         Raises:
             CheckpointError: The folder cannot be made, or another process writes it.
@@ -89,7 +89,7 @@ class RunWriter:
         names.write_json(self.folder / names.PHASES, PhasesRecord(phases=written).model_dump())
 
     def write_head(self, head: Head) -> None:
-        """Keep what a head needs beside the model: thresholds of labels, mean and scale of numbers."""
+        """Write what a head needs in addition to the model: thresholds of labels, mean and scale of numbers."""
         if head.facts:
             names.write_json(self.folder / names.HEAD, head.facts)
 
@@ -102,7 +102,7 @@ class RunWriter:
         reader.write_samples(rows, chosen, samples)
 
     def merge_adapters(self, model: TransferModel) -> None:
-        """Merge adapters into the model, as it will be evaluated and served, and keep them apart beside it."""
+        """Merge adapters into the model, as it will be evaluated and served, and also store them separately."""
         adapters = adapter_weights(model.backbone.stages)
         if adapters:
             with whole(self.folder / names.ADAPTERS) as file:
@@ -114,7 +114,7 @@ class RunWriter:
         write_keras_file(model.predictor, self.folder / names.MODEL)
 
     def write_evaluation(self, evaluation: Evaluation, splits: Splits) -> dict[str, Any]:
-        """Write the head with what was chosen on validation rows, predictions and reports."""
+        """Write the head with what was chosen on validation rows, and predictions and reports."""
         self.write_head(evaluation.head)
         targets = {split.name: split.targets for split in splits}
         predicted = {name: Predicted(rows, targets[name]) for name, rows in evaluation.predicted.items()}
@@ -133,11 +133,11 @@ class RunWriter:
         write_findings(self.folder / names.FINDINGS, findings)
 
     def write_learning_curve(self, curve: LearningCurve | NoLearningCurve) -> None:
-        """Write what more labels would gain, or why that was not measured."""
+        """Write the estimated gain from more labels, or why it was not measured."""
         names.write_json(self.folder / names.LEARNING_CURVE, curve.to_json())
 
     def seal(self) -> None:
-        """Write the sums of what decides predictions: nothing of that changes any more."""
+        """Write the checksums of the files on which predictions depend: none of them changes any more."""
         names.seal(self.folder)
 
     def write_choice(self, choice: Mapping[str, Any], seconds: float) -> None:

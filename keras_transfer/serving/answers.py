@@ -1,4 +1,4 @@
-"""From the model's answers to predictions that people and programs read, and to what speaks for them."""
+"""Convert the model's results to predictions and explanations for people and programs."""
 
 import base64
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def check_options(opened: Predictor, top_k: int | None, min_confidence: float | 
     """Check options of a request.
 
     Raises:
-        Refusal: The model has no such option.
+        Refusal: The model does not support such an option.
     """
     try:
         if top_k is not None:
@@ -43,7 +43,7 @@ def to_predictions(
     """Return one prediction per input, in order.
 
     Args:
-        answers: For those that have a row, in order; None if none has.
+        answers: Results for the inputs that have a row, in order; None if there are none.
     """
     predictions: list[Prediction] = []
     place = 0
@@ -62,15 +62,15 @@ def to_predictions(
 
 
 def find_problem(opened: Predictor, given: Given) -> str:
-    """Return why an input cannot be read, as ``predict`` says it."""
+    """Return why an input cannot be read, in the words of ``predict``."""
     return read_example(opened, given)[1] or _UNREADABLE
 
 
 def read_example(opened: Predictor, given: Given) -> tuple[Examples, str | None]:
-    """Read an input as ``predict`` reads it.
+    """Read an input in the same way as ``predict``.
 
     Returns:
-        An example, or none and why the input cannot be read.
+        An example, or None and the problem of the input.
     """
     values: list[Any] = list(given.row or ())
     if not opened.reader.raw_inputs[0].name.endswith("_bytes"):
@@ -84,7 +84,8 @@ def explain_input(run: Run, given: Given) -> dict[str, Any]:
     """Explain one input by the most probable outputs.
 
     Returns:
-        As JSON: names of ``outputs``, the ``image`` and ``overlays`` for each output as data URLs, ``pieces`` of text.
+        A JSON object: names of ``outputs``, the ``image`` and ``overlays`` for each output as data URLs, ``pieces`` of
+        text.
 
     Raises:
         Refusal: The input cannot be read.

@@ -1,4 +1,4 @@
-"""The application: routes, and what each of them answers."""
+"""The application: its routes and their responses."""
 
 import asyncio
 import contextlib
@@ -46,13 +46,13 @@ _PAGE = {
 _MODEL_PATH = re.compile(r"(?i)/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?(/metadata|:[a-z]+)?")
 _VERBS = {":predict": "predict", ":classify": "classification", ":regress": "regression"}
 _ROUTES = ("/healthz", "/readyz", "/metrics", "/model", "/predict", "/explain", "/openapi.json", *_PAGE)
-# Parsing so much holds up the event loop for some milliseconds; more is parsed in a thread.
+# Parsing a larger body would block the event loop for some milliseconds; it is parsed in a thread.
 _SMALL_BODY = 2**16
 
 
 @dataclass(frozen=True)
 class Service:
-    """A model with what its routes need."""
+    """A model and the objects that its routes need."""
 
     name: str
     chosen: Chosen
@@ -63,7 +63,7 @@ class Service:
     card: Mapping[str, Any]
 
     async def answer(self, signature: str, rows: Sequence[Row]) -> ModelAnswers:
-        """Return the model's answers for rows of a signature."""
+        """Return the model's results for rows of a signature."""
         answers = await self.batcher.answer(self.model.key_of(signature, rows[0]), rows)
         self.metrics.observe_unreadable(int((~answers.read).sum()))
         return answers
@@ -73,12 +73,12 @@ def make_app(name: str, chosen: Chosen, limits: Limits, *, token: str | None = N
     """Make the application of a model.
 
     Args:
-        token: That clients have to send; None if they need none.
+        token: The token that clients have to send; None if they need none.
     """
     model = ServedModel(chosen.opened)
     model.warm_up(limits.batch_size)
     card = make_card(name, chosen, model, limits)
-    # The event loop is there when the application starts, and a batcher belongs to one.
+    # The event loop exists when the application starts, and a batcher belongs to one.
     running: dict[str, Service] = {}
     metrics = Metrics(lambda: running["service"].batcher.waiting if running else 0)
 
@@ -113,7 +113,7 @@ def make_app(name: str, chosen: Chosen, limits: Limits, *, token: str | None = N
 
 
 def _route_of(path: str) -> str:
-    """The name of a route, for metrics: paths that strangers make up are one."""
+    """The name of a route, for metrics: all paths that clients make up have the same name."""
     if path in _ROUTES:
         return path
     match = _MODEL_PATH.fullmatch(path)
@@ -133,7 +133,7 @@ def _error(status: int, message: str, headers: Mapping[str, str] | None = None) 
 
 
 def _add_errors(app: FastAPI) -> None:
-    """All errors are JSON with one key, and name nothing of this machine."""
+    """Return all errors as JSON with one key, without paths of this machine."""
 
     async def refuse(request: Request, error: Exception) -> Response:
         if isinstance(error, Refusal):
@@ -153,7 +153,7 @@ def _add_errors(app: FastAPI) -> None:
 
 
 def _add_page(app: FastAPI) -> None:
-    """Read when the server starts: it continues if its own files are removed."""
+    """Read the page when the server starts: it keeps working if its own files are removed."""
     folder = files("keras_transfer.serving") / "page"
 
     def serve(content: bytes, media_type: str) -> Callable[[], Any]:
@@ -199,7 +199,7 @@ def _add_predictions(app: FastAPI, running: Mapping[str, Service]) -> None:
         rows = [one.row for one in given if one.row is not None]
         answers = await service.answer(DEFAULT_SIGNATURE, rows) if rows else None
         opened = service.chosen.opened
-        # To find out what is wrong with an input takes time.
+        # Finding out the problem of an input takes time.
         predictions = await asyncio.to_thread(to_predictions, opened, given, answers, min_confidence)
         body = {"model": service.name, "predictions": [to_json(prediction, top_k) for prediction in predictions]}
         none_was_read = all(prediction.error is not None for prediction in predictions)
@@ -227,7 +227,7 @@ def _service(running: Mapping[str, Service]) -> Service:
 
 
 def _add_protocol(app: FastAPI, name: str, running: Mapping[str, Service]) -> None:
-    """TensorFlow Serving's routes: those of this model by name, and what it answers to any other path."""
+    """Add TensorFlow Serving's routes: those of this model by name, and the response to any other path."""
 
     async def answer(request: Request) -> Response:
         path, method = request.url.path, request.method

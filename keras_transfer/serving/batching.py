@@ -1,4 +1,4 @@
-"""Dynamic batching: inputs of requests that arrive together go through the model together.
+"""Dynamic batching: inputs of requests that arrive at the same time are predicted in one batch.
 
 Decoding and the model have a thread each, so that the next batch is decoded while the model runs. The event loop owns
 all state; the threads only compute.
@@ -29,15 +29,15 @@ class _Item:
 
 
 class Batcher:
-    """Collects rows into batches, and hands each request the answers for its own rows.
+    """Collects rows into batches, and returns the results of its own rows to each request.
 
     A batch starts when it is full, or when its first row has waited ``limits.wait_seconds``. It grows while the
     model is busy.
 
     Args:
-        decode: Turns rows of one key into what the model takes. A row that cannot be read does no harm to the others.
-        predict: Runs the model on that. Each of the two is called from one thread at a time.
-        observe: Called with the number of rows of each batch and the seconds that the model took.
+        decode: Turns rows with the same key into model inputs. An unreadable row does not affect the others.
+        predict: Runs the model on these. Each of the two is called from one thread at a time.
+        observe: Called with the number of rows and the model's time in seconds for each batch.
     """
 
     def __init__(
@@ -62,15 +62,15 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """How many rows have no answer yet."""
+        """The number of rows without a result."""
         return self._waiting
 
     def start(self) -> None:
-        """Start to work, in the event loop that is running."""
+        """Start processing, in the running event loop."""
         self._tasks = [asyncio.create_task(self._decode_batches()), asyncio.create_task(self._predict_batches())]
 
     async def stop(self) -> None:
-        """Refuse new rows, answer those that are waiting, and end."""
+        """Refuse new rows, process those that are waiting, and end."""
         self._stopping = True
         while self._waiting:
             await asyncio.sleep(0.01)
@@ -109,11 +109,11 @@ class Batcher:
             self._waiting -= len(rows)
 
     async def run_alone(self, function: Callable[[], Any]) -> Any:
-        """Run something else in the model's thread, between two batches."""
+        """Run another function in the model's thread, between two batches."""
         return await asyncio.get_running_loop().run_in_executor(self._model_thread, function)
 
     async def _collect(self) -> list[_Item]:
-        """Wait for a batch: items of one key, in the order in which they came."""
+        """Wait for a batch: items with the same key, in the order of their arrival."""
         batch: list[_Item] = []
         rows = 0
         while not batch:
@@ -127,7 +127,7 @@ class Batcher:
         return batch
 
     async def _wait_for_rows(self) -> None:
-        """Wait until there is an item, and until it has waited for others or there are enough of them."""
+        """Wait until there is an item, and until it has waited long enough or there are enough items."""
         while not self._drop_cancelled():
             self._arrival.clear()
             await self._arrival.wait()
@@ -138,7 +138,7 @@ class Batcher:
                 await asyncio.wait_for(self._arrival.wait(), left)
 
     def _drop_cancelled(self) -> bool:
-        """Return whether there is an item at the head of the queue that somebody still waits for."""
+        """Return whether there is an item at the head of the queue whose request still waits for it."""
         while self._queue and self._queue[0].future.done():
             self._queue.popleft()
         return bool(self._queue)
@@ -181,7 +181,7 @@ class Batcher:
                 start += len(item.rows)
 
     async def _answer_each(self, batch: Sequence[_Item], error: Exception) -> None:
-        """A batch failed as a whole: each request has its own try, so that only the one that does harm has none."""
+        """Process each request of a failed batch separately, so that only the one that causes the failure fails."""
         loop = asyncio.get_running_loop()
         if len(batch) == 1:
             _fail(batch[0].future, error)

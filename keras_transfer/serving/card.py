@@ -1,4 +1,4 @@
-"""The model's card: what the page and programs may know of a model. Nothing in it is a path of this machine."""
+"""The model's card: facts on a model for the page and for programs. It contains no path of this machine."""
 
 from pathlib import PurePath
 from typing import Any
@@ -68,7 +68,7 @@ def _show(value: float | None, spec: str) -> str:
 
 
 def _describe_training(chosen: Chosen) -> dict[str, str]:
-    """What a model was made of, in words; names of sources without their folders."""
+    """The training of a model, in words; names of sources without their folders."""
     config, run = chosen.opened.config, chosen.run
     facts = {"Backbone": PurePath(str(config.backbone.name)).name}
     if run is not None:

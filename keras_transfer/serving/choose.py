@@ -1,4 +1,4 @@
-"""Which format of a run is served: the fastest of those that are there, measured when the server starts."""
+"""Choose the format of a run that is served: the fastest available one, measured when the server starts."""
 
 import re
 import statistics
@@ -21,7 +21,7 @@ from keras_transfer.run.run import Run
 
 KERAS, AUTO = "keras", "auto"
 
-# Only the Keras model explains its predictions: another format takes its place if users would notice the difference.
+# Only the Keras model can explain its predictions: another format replaces it if users would notice the difference.
 _LEAST_GAIN = 1.1
 _ROUNDS, _WARM_UP, _MOST_SECONDS = 7, 2, 2.0
 # Of one batch: some networks take seconds for a row, and a server should not need minutes to start.
@@ -35,9 +35,10 @@ class Chosen:
     """What is served.
 
     Attributes:
-        format: Its format: ``keras`` or that of an export.
-        version: Of the export; 1 for the Keras model.
-        run: Whose results the card shows; None for an exported model without its run. Its model may not be loaded.
+        format: The name of the format: ``keras`` or that of an export.
+        version: The version of the export; 1 for the Keras model.
+        run: The run whose results the card shows; None for an exported model without its run. Its model may not be
+            loaded.
     """
 
     opened: Predictor
@@ -55,7 +56,7 @@ def choose(path: Path, format_name: str, *, batch_size: int) -> Chosen:
 
     Raises:
         ConfigError: The run has no such format.
-        TransferError: It cannot be opened.
+        TransferError: The model cannot be opened.
     """
     opened = open_model(path)
     if isinstance(opened, ExportedModel):
@@ -119,7 +120,7 @@ def _choose_fastest(run: Run, exported: Mapping[str, Path], batch_size: int) -> 
     best = min(seconds, key=lambda name: seconds[name] * (1.0 if name == KERAS else _LEAST_GAIN))
     rates = ", ".join(f"{name} {_format_rate(rows / value)}" for name, value in seconds.items())
     chosen = candidates[best]
-    # Opened again, it has not loaded the Keras model that was measured.
+    # Opened again, so that the Keras model that was measured is not loaded.
     shown = run if best == KERAS else Run(run.folder)
     notes.append(f"Inputs per second in batches of {rows}: {rates}")
     return Chosen(chosen.opened, best, chosen.version, shown, tuple(notes))
@@ -130,7 +131,7 @@ def _format_rate(rate: float) -> str:
 
 
 def read_batch(run: Run, batch_size: int) -> Batch:
-    """Return a batch of the run's stored samples, repeated up to a size, as the model takes it."""
+    """Return a batch of the run's stored samples, repeated up to a size, as model inputs."""
     samples, reader = run.reader.read_samples(run.folder / SAMPLES), run.reader
     count = len(samples)
     if not count:
@@ -147,7 +148,7 @@ def count_rows(batch: Batch) -> int:
 
 
 def shrink(predict: Callable[[Batch], Any], batch: Batch) -> Batch:
-    """Return the first rows of a batch: as many as a model predicts in a few seconds, judged by one row."""
+    """Return the first rows of a batch: as many as a model predicts in a few seconds, according to one row."""
     one = {name: values[:1] for name, values in batch.items()}
     predict(one)  # builds the graph
     started = time.perf_counter()
@@ -178,10 +179,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def choose_name(path: Path, name: str | None) -> str:
-    """Return the name of a model: the one that was given, or that of its folder as a URL can have it.
+    """Return the name of a model: the given one, or that of its folder in a form that is valid in URLs.
 
     Raises:
-        ConfigError: The name that was given cannot be in a URL.
+        ConfigError: The given name is not valid in a URL.
     """
     if name is None:
         own = re.sub(r"[^A-Za-z0-9._-]+", "-", path.resolve().stem if path.is_file() else path.resolve().name)

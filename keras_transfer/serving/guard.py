@@ -1,4 +1,4 @@
-"""What every request passes before the application sees it: token, size, time, and headers of the answer."""
+"""Checks of every request before the application: token, size, time, and headers of the response."""
 
 import asyncio
 import contextlib
@@ -36,7 +36,7 @@ HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 )
-# Of a body that is refused, so much is read and dropped: a client that is still writing would not read the answer.
+# How much of a refused body is read and dropped: a client that is still writing would not read the response.
 _MOST_DROPPED_BYTES = 64 * 2**20
 _MOST_DROPPING_SECONDS = 2.0
 
@@ -45,7 +45,7 @@ class Guard:
     """An ASGI application around another one.
 
     Args:
-        token: That clients have to send as ``Authorization: Bearer TOKEN``; None if they need none.
+        token: The token that clients have to send as ``Authorization: Bearer TOKEN``; None if they need none.
         observe: Called with the path, the status and the seconds of each request.
     """
 
@@ -57,7 +57,7 @@ class Guard:
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Process a request."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
@@ -98,14 +98,14 @@ class Guard:
             raise self.refuse_large()
 
     def refuse_large(self) -> Refusal:
-        """Return the answer to a body that is too large."""
+        """Return the response to a body that is too large."""
         return Refusal(413, f"The body of a request may have {self._limits.body_bytes:,} bytes. Send less at a time.")
 
     def take(self, size: int, total: int) -> None:
         """Count bytes of a body.
 
         Raises:
-            Refusal: They are too many.
+            Refusal: There are too many.
         """
         self._held += size
         if total > self._limits.body_bytes:
@@ -135,7 +135,7 @@ class _Body:
         return message
 
     async def drop(self) -> None:
-        """Read what still comes, up to a bound."""
+        """Read and drop the rest of the body, up to a bound."""
         dropped = 0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_MOST_DROPPING_SECONDS):
@@ -146,7 +146,7 @@ class _Body:
 
 
 class _Answer:
-    """The answer to a request: with the headers of all answers, and the end of a connection whose body was not read."""
+    """The response to a request, with the headers of all responses; closes a connection whose body was not read."""
 
     def __init__(self, body: _Body, send: Send) -> None:
         self._body, self._send = body, send
@@ -165,7 +165,7 @@ class _Answer:
         await self._send(message)
 
     async def refuse(self, refusal: Refusal) -> None:
-        """Send a refusal, unless the answer has started: then the client sees that it is cut off."""
+        """Send a refusal, unless the response has started: then the client sees that it is cut off."""
         if self.status:
             return
         content = to_error(refusal.message)

@@ -1,4 +1,4 @@
-"""From the body of ``POST /predict`` to inputs: files of a form, or texts in JSON."""
+"""Parse the body of ``POST /predict``: files in a form, or texts in JSON."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ class Given:
     """One input.
 
     Attributes:
-        name: What the answer calls it: a file's name, or the text.
+        name: Its name in the response: a file's name, or the text.
         row: A value for each tensor of ``serving_default``; None if it cannot be read.
-        problem: Why not.
+        problem: Why it cannot be read.
     """
 
     name: str
@@ -35,8 +35,8 @@ async def read_inputs(request: Request, kind: ServedModel, limits: Limits) -> li
 
     Args:
         request: With a form or JSON.
-        kind: What an input is.
-        limits: How many there may be, and how long texts.
+        kind: The model, which defines what an input is.
+        limits: Limits on the number of inputs, and on the length of texts.
 
     Raises:
         Refusal: The body is of another kind.

@@ -1,4 +1,4 @@
-"""What strangers may ask of a server, and what it answers to more."""
+"""Limits of a server for untrusted requests, and its responses when they are exceeded."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ class Limits:
     """Limits of one server.
 
     Attributes:
-        body_bytes: Of one request. All requests that are read or answered at the same time may hold sixteen times as
-            many.
-        queue_inputs: Inputs of all requests that wait; a request that would make them more is answered with 429.
+        body_bytes: Maximum size of one request. All requests that are processed at the same time may have sixteen times
+            as many bytes.
+        queue_inputs: Maximum number of waiting inputs of all requests; a request that would exceed it gets status 429.
         wait_seconds: How long the first input of a batch waits for others.
-        timeout_seconds: From the first byte of a request's header to its answer.
-        connections: That may be open at the same time.
+        timeout_seconds: From the first byte of a request's header to its response.
+        connections: Maximum number of open connections.
     """
 
     body_bytes: int = 32 * 2**20
@@ -33,10 +33,10 @@ class Limits:
 
 
 class Refusal(Exception):
-    """A request that is not answered with a prediction.
+    """A request that gets an error instead of a prediction.
 
     Args:
-        message: What is wrong and what to do. It never names a file or folder of this machine.
+        message: The problem and what to do. It never names a file or folder of this machine.
     """
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
@@ -45,10 +45,10 @@ class Refusal(Exception):
 
 
 def refuse_full() -> Refusal:
-    """Return the answer of a server that has as much to do as it may take on."""
+    """Return the response of an overloaded server."""
     return Refusal(429, "The queue is full. Try again later.", {"Retry-After": "1"})
 
 
 def refuse_stopping() -> Refusal:
-    """Return the answer of a server that ends."""
+    """Return the response of a server that is stopping."""
     return Refusal(503, "The server is stopping. Try again later.", {"Retry-After": "5"})

@@ -11,7 +11,7 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """What ``/metrics`` shows. The names are part of the interface."""
+    """The metrics of ``/metrics``. Their names are part of the interface."""
 
     def __init__(self, waiting: Callable[[], int]) -> None:
         self._registry = CollectorRegistry()
@@ -45,7 +45,7 @@ class Metrics:
         gauge.set_function(waiting)
 
     def observe_request(self, route: str, status: int, seconds: float) -> None:
-        """Count a request by the name of its route, which is never a path that a stranger chose."""
+        """Count a request by the name of its route, which is never a path chosen by a client."""
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
@@ -60,5 +60,5 @@ class Metrics:
             self._unreadable.inc(count)
 
     def expose(self) -> bytes:
-        """Return all of it as Prometheus reads it."""
+        """Return all metrics in Prometheus' format."""
         return generate_latest(self._registry)

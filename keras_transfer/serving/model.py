@@ -1,4 +1,4 @@
-"""The model that is served: from what clients send to answers, by the reader and the head of its run."""
+"""The served model: from requests to results, with the reader and the head of its run."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ _CLASSES = "classes"
 
 @dataclass(frozen=True)
 class ModelAnswers:
-    """What the model returned for some rows.
+    """The results of the model for some rows.
 
     Attributes:
         predicted: ``float32[rows, outputs]``.
         ok: ``bool[rows]``, false for an input that cannot be read, or whose prediction is NaN or infinite.
         read: ``bool[rows]``, false for an input that cannot be read.
-        outputs: By name, as the SavedModel of the run has them.
+        outputs: Outputs by name, as those of the run's SavedModel.
     """
 
     predicted: Floats
@@ -38,7 +38,7 @@ class ModelAnswers:
     outputs: Mapping[str, NDArray[Any]]
 
     def part(self, start: int, stop: int) -> "ModelAnswers":
-        """Return the answers for some of the rows."""
+        """Return the results for some of the rows."""
         rows = slice(start, stop)
         outputs = {name: values[rows] for name, values in self.outputs.items()}
         return ModelAnswers(self.predicted[rows], self.ok[rows], self.read[rows], outputs)
@@ -56,10 +56,10 @@ class ModelAnswers:
 
 @dataclass(frozen=True)
 class Ready:
-    """A batch as the model takes it.
+    """A batch of model inputs.
 
     Attributes:
-        tensors: By name.
+        tensors: Tensors by name.
         read: ``bool[batch]``, which inputs could be read.
     """
 
@@ -68,9 +68,9 @@ class Ready:
 
 
 class ServedModel:
-    """Turns batches of rows into answers.
+    """Turns batches of rows into results.
 
-    Inputs are read by the graph that the SavedModel of the run has, :meth:`Reader.decode_checked`.
+    Inputs are read by the same graph as in the run's SavedModel, :meth:`Reader.decode_checked`.
     """
 
     def __init__(self, opened: Predictor) -> None:
@@ -97,7 +97,7 @@ class ServedModel:
 
     @property
     def raw_names(self) -> tuple[str, ...]:
-        """The names of what a client sends."""
+        """The names of a client's raw inputs."""
         return tuple(spec.name for spec in self._reader.raw_inputs)
 
     @property
@@ -107,7 +107,7 @@ class ServedModel:
 
     @cached_property
     def signatures(self) -> Mapping[str, Signature]:
-        """What clients may call, by name: the signatures of the run's SavedModel."""
+        """The signatures that clients can call, by name: those of the run's SavedModel."""
         outputs = self._masked_outputs.get_concrete_function().structured_outputs
         returned = tuple(_describe(name, tensor) for name, tensor in outputs.items())
         names = TensorInfo("names", "string", (len(self._head.names),))
@@ -120,7 +120,7 @@ class ServedModel:
         }
 
     def warm_up(self, batch_size: int) -> None:
-        """Build all graphs, so that the first requests do not wait for that."""
+        """Build all graphs, so that the first requests do not have to wait."""
         row = tuple(b"" for _ in self._reader.raw_inputs)
         sizes = {1, 2}  # with two of them, Keras learns that the size changes
         if self._compiles_each_size:
@@ -129,7 +129,7 @@ class ServedModel:
             self.predict(self.decode(self.key_of(DEFAULT_SIGNATURE, row), [row] * size))
 
     def key_of(self, signature: str, row: Row) -> Key:
-        """Return what rows must have in common to share a batch: their signature, and the shapes of their tensors."""
+        """Return what rows in the same batch have in common: their signature, and the shapes of their tensors."""
         return signature, tuple(getattr(value, "shape", ()) for value in row)
 
     def decode(self, key: Key, rows: Sequence[Row]) -> Ready:
@@ -162,7 +162,7 @@ class ServedModel:
 
 
 def _fill_up(tensors: Mapping[str, NDArray[Any]], rows: int) -> dict[str, NDArray[Any]]:
-    """Repeat the last row up to the next power of two, so that there are few sizes to compile for."""
+    """Repeat the last row up to the next power of two, so that there are few shapes to compile."""
     more = 2 ** (rows - 1).bit_length() - rows
     return {name: np.concatenate([values, np.repeat(values[-1:], more, axis=0)]) for name, values in tensors.items()}
 

@@ -1,4 +1,4 @@
-"""What /openapi.json says of routes that read bodies themselves."""
+"""OpenAPI descriptions of routes that parse bodies themselves."""
 
 from typing import Any
 

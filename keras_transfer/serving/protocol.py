@@ -1,7 +1,7 @@
-"""TensorFlow Serving's REST protocol: requests and answers of ``POST /v1/models/NAME:predict`` as JSON.
+"""TensorFlow Serving's REST protocol: requests and responses of ``POST /v1/models/NAME:predict`` as JSON.
 
-https://www.tensorflow.org/tfx/serving/api_rest describes it. What a request may look like, which status an error has
-and what ``error`` says follow TensorFlow Serving, so that its clients work unchanged.
+https://www.tensorflow.org/tfx/serving/api_rest describes it. The form of requests, the status of errors and the text of
+``error`` follow TensorFlow Serving, so that its clients work unchanged.
 """
 
 import base64
@@ -41,7 +41,7 @@ class TensorInfo:
     shape: tuple[int | None, ...]
 
     def to_json(self, signature: str) -> dict[str, Any]:
-        """Return it as TensorFlow Serving's metadata has it."""
+        """Return the tensor as in TensorFlow Serving's metadata."""
         dims = [{"size": str(-1 if size is None else size), "name": ""} for size in self.shape]
         return {
             "dtype": _DTYPES[self.dtype],
@@ -52,10 +52,10 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Signature:
-    """What a model takes and returns under a name.
+    """The inputs and outputs of a model under a name.
 
     Attributes:
-        inputs: None of them for a signature that only returns something.
+        inputs: Empty for a signature without inputs.
     """
 
     inputs: tuple[TensorInfo, ...]
@@ -64,10 +64,10 @@ class Signature:
 
 @dataclass(frozen=True)
 class PredictRequest:
-    """A request that was understood.
+    """A parsed request.
 
     Attributes:
-        form: ``instances`` is answered row by row, ``inputs`` column by column.
+        form: For ``instances`` the response is row by row, for ``inputs`` column by column.
         rows: The inputs, a value per tensor: ``bytes``, or an array without the dimension of the batch.
     """
 
@@ -99,7 +99,7 @@ def parse_request(body: bytes, signatures: Mapping[str, Signature], limits: Limi
     """Parse the body of a predict request.
 
     Raises:
-        Refusal: It is not what the signature takes.
+        Refusal: The body does not match the signature.
     """
     document = parse_json(body)
     name = document.get("signature_name", "") or DEFAULT_SIGNATURE
@@ -228,7 +228,7 @@ def decode_base64(text: str) -> bytes:
     """Decode base64; white space and missing padding are allowed.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The text is not base64.
     """
     packed = "".join(text.split()).rstrip("=")
     try:
@@ -248,10 +248,10 @@ def _check_shapes(rows: Sequence[Row], inputs: Sequence[TensorInfo]) -> None:
 
 
 def format_answer(form: Literal["instances", "inputs"], outputs: Mapping[str, NDArray[Any]]) -> bytes:
-    """Return the body of an answer.
+    """Return the body of a response.
 
     Args:
-        outputs: By name, each with a row per input.
+        outputs: Outputs by name, each with a row per input.
     """
     columns = {name: to_lists(values) for name, values in outputs.items()}
     if form == "inputs":
@@ -264,7 +264,7 @@ def format_answer(form: Literal["instances", "inputs"], outputs: Mapping[str, ND
 
 
 def to_lists(values: NDArray[Any]) -> list[Any]:
-    """Return an array as JSON has it: texts for bytes, and floats in as many digits as float32 needs."""
+    """Convert an array to JSON types: texts for bytes, and floats with as many digits as float32 needs."""
     if values.dtype.kind == "f" and values.dtype.itemsize < 8:
         return list(values.astype(str).astype(np.float64).tolist())
     if values.dtype.kind == "O":

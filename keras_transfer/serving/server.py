@@ -25,10 +25,10 @@ _REASONS = {
 
 
 def open_socket(host: str, port: int) -> socket.socket:
-    """Listen on an address, before the model is loaded: so a wrong one is known at once.
+    """Listen on an address before the model is loaded, so that a wrong one is reported immediately.
 
     Args:
-        port: 0 for any that is free.
+        port: The port; 0 for any free one.
 
     Raises:
         ConfigError: The address is not one of this machine, is not allowed, or is in use.
@@ -57,7 +57,7 @@ def is_loopback(opened: socket.socket) -> bool:
 
 
 def find_url(opened: socket.socket) -> str:
-    """Return where a browser on this machine finds a server."""
+    """Return the URL of a server for a browser on this machine."""
     host, port = opened.getsockname()[:2]
     if ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
         host = "localhost"
@@ -85,7 +85,7 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """SIGTERM and Ctrl-C end the server, and not this process: what else is open is closed by its owner."""
+        """Handle SIGTERM and Ctrl-C by ending the server, not this process: owners close other resources."""
         try:
             loop = asyncio.get_running_loop()
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -100,7 +100,7 @@ class Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
     def _stop(self, number: int) -> None:
-        """A second Ctrl-C does not wait for requests; SIGTERM may come twice, from a group and from its parent."""
+        """Stop the server: a second Ctrl-C does not wait for requests; SIGTERM may come twice."""
         self.force_exit = self.should_exit and number == signal.SIGINT
         self.should_exit = True
         self.stopped_by = number
@@ -128,7 +128,7 @@ def serve(app: App, opened: socket.socket, limits: Limits, ready: Callable[[], N
 
 def _make_protocol(timeout_seconds: float) -> type[asyncio.Protocol]:
     class Impatient(H11Protocol):
-        """Closes connections on which no request's header arrives in time; uvicorn itself would wait for ever."""
+        """Closes connections on which no request's header arrives in time; uvicorn itself would wait forever."""
 
         _deadline: asyncio.TimerHandle | None = None
 
@@ -146,7 +146,7 @@ def _make_protocol(timeout_seconds: float) -> type[asyncio.Protocol]:
                 self._deadline.cancel()
 
         def _watch(self) -> None:
-            """Between two requests, the time starts with the first byte of the next one."""
+            """Start the time between two requests with the first byte of the next one."""
             if self._has_request():
                 if self._deadline is not None:
                     self._deadline.cancel()

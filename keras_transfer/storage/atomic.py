@@ -1,4 +1,4 @@
-"""Files and folders that exist as a whole or not at all, even after a kill or a power failure."""
+"""Atomic files and folders: they exist as a whole or not at all, even after a kill or a power failure."""
 
 import contextlib
 import os
@@ -18,13 +18,13 @@ LOCK = ".lock"
 
 @contextlib.contextmanager
 def whole(file: Path) -> Iterator[Path]:
-    """Write a file under a temporary name, and rename it once all of it is on the disk; until then an older one stays.
+    """Write a file under a temporary name, and rename it when it is on the disk; until then, an older one is kept.
 
     Yields:
         The name to write to: the same suffix, in the same folder.
 
     Raises:
-        CheckpointError: It cannot be written.
+        CheckpointError: The file cannot be written.
     """
     unfinished = file.with_name(UNFINISHED + file.name)
     try:
@@ -67,8 +67,8 @@ class FolderLock:
     The lock is a file in the folder, which is removed on release. A file system without locks does not protect.
 
     Args:
-        folder: May be made later.
-        writes: What the message calls what is written; by default the run in the folder.
+        folder: The folder; it may not exist yet.
+        writes: The description in messages of what is written; by default the run in the folder.
     """
 
     def __init__(self, folder: Path, *, writes: str | None = None) -> None:
@@ -83,7 +83,8 @@ class FolderLock:
         if self._lock is None:
             return
         file = Path(self._lock.lock_file)
-        # Removed while it is locked: no process then locks a file that is about to go. Windows removes no open file.
+        # Removed while it is locked: no process then locks a file that is about to be removed. Windows cannot remove
+        # open files.
         with contextlib.suppress(OSError):
             file.unlink()
         self._lock.release()
@@ -93,7 +94,7 @@ class FolderLock:
         self._lock = None
 
     def take(self) -> None:
-        """Take the lock, unless it is taken already or there is no folder yet.
+        """Take the lock, unless it is already taken or there is no folder yet.
 
         Raises:
             CheckpointError: Another process has it.

@@ -1,8 +1,8 @@
-"""A cache of files under a budget: an entry exists as a whole or not at all.
+"""A cache of files with a budget, whose entries are written atomically.
 
-It has features as arrays, and the images of sources that are not image files. An entry is a folder that is written
-under a temporary name and renamed when it is complete. If two processes write the same entry at once, the second one
-discards its own. Several users may share the folder: entries of others are read, and never removed.
+It stores features as arrays, and images of sources that are not image files. An entry is a folder that is written under
+a temporary name and renamed when it is complete. If two processes write the same entry at once, the second one discards
+its own. Several users may share the folder: entries of others are read, and never removed.
 """
 
 import contextlib
@@ -43,14 +43,14 @@ _UNFINISHED = ".unfinished-"
 _OF_THIS_MACHINE = f"{_UNFINISHED}{socket.gethostname()}-"
 _SECONDS_UNTIL_ABANDONED = 24 * 3600.0
 _CHECKED_BYTES = 1 << 24
-# Small entries are held in memory, as features that a solved head needs are.
+# Small entries are kept in memory, such as features that a solved head needs.
 _MOST_HELD_BYTES = 1 << 26
 
 
 def cache_folder() -> Path:
     """Return the cache folder: ``KERAS_TRANSFER_CACHE``, or a folder in the user's cache folder.
 
-    A user without a home has a folder of their own among the temporary files.
+    A user without a home has a separate folder among the temporary files.
     """
     own = os.environ.get("KERAS_TRANSFER_CACHE")
     if own:
@@ -80,7 +80,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Cleared:
-    """What :meth:`FeatureStore.clear` did.
+    """The result of :meth:`FeatureStore.clear`.
 
     Attributes:
         kept: Entries that could not be removed, each with the reason.
@@ -119,7 +119,7 @@ class FeatureStore:
         return sorted(found, key=lambda entry: entry.used)
 
     def leftovers(self) -> list[Entry]:
-        """Return what processes have left that were killed while they wrote an entry."""
+        """Return unfinished entries of processes that were killed."""
         found = []
         for folder in filter(_is_abandoned, self._folder.glob(f"{_UNFINISHED}*")):
             with contextlib.suppress(OSError):
@@ -128,12 +128,12 @@ class FeatureStore:
         return found
 
     def clear_leftovers(self) -> None:
-        """Remove what processes have left that were killed while they wrote an entry."""
+        """Remove unfinished entries of processes that were killed."""
         for entry in self.leftovers():
             _remove(self._folder / entry.key)
 
     def clear(self) -> Cleared:
-        """Remove every entry of this user, and what interrupted writing has left."""
+        """Remove every entry of this user, and unfinished ones of killed processes."""
         removed, kept = [], []
         for entry in self.entries():
             reason = _remove(self._folder / entry.key)
@@ -166,7 +166,7 @@ class FeatureStore:
     def find_files(self, key: str) -> list[Path] | None:
         """Return an entry's files, in the order in which they were published; None if there is no such entry.
 
-        A damaged entry counts as none, with a warning; it is removed if this user may.
+        A damaged entry counts as missing, with a warning; it is removed if this user has permission.
         """
         folder = self._folder / key
         try:
@@ -183,7 +183,7 @@ class FeatureStore:
         return [folder / name for name in names]
 
     def discard(self, key: str, error: Exception) -> None:
-        """Remove a damaged entry if this user may, with a warning."""
+        """Remove a damaged entry if this user has permission, with a warning."""
         folder = self._folder / key
         reason = _remove(folder)
         done = "were removed" if reason is None else f"could not be removed ({reason})"
@@ -215,7 +215,7 @@ class FeatureStore:
         dtype: str,
         batches: Callable[[], Iterable[Arrays]],
     ) -> Stored | None:
-        """Add an entry of arrays. What cannot be written to the folder is available to this process alone.
+        """Add an entry of arrays. If it cannot be written to the folder, only this process can use it.
 
         Args:
             batches: Computes the arrays in pieces along the first axis, or along the first two axes flattened, in
@@ -291,7 +291,7 @@ class FeatureStore:
 
         Args:
             unfinished: From :meth:`begin`.
-            key: Names the entry; an existing one of this name stays.
+            key: The name of the entry; an existing one is kept.
 
         Raises:
             OSError: It cannot be written.
@@ -324,7 +324,7 @@ _TEMPORARY: dict[tuple[str, str], Stored] = {}
 
 
 def _hold(name: tuple[str, str], arrays: Stored, most: int | None) -> None:
-    """Keep arrays for this process; the oldest ones go to stay below the budget."""
+    """Keep arrays for this process; the oldest ones are dropped to stay below the budget."""
     _TEMPORARY[name] = arrays
     while most is not None and len(_TEMPORARY) > 1 and sum(map(size_of, _TEMPORARY.values())) > most:
         del _TEMPORARY[next(iter(_TEMPORARY))]
@@ -350,7 +350,7 @@ def _description(meta: Path) -> str:
 
 
 def _is_own(folder: Path) -> bool:
-    """Whether this user made a folder; Windows, where files have other owners, is left to its access rights."""
+    """Whether this user created a folder; on Windows, where ownership differs, this relies on permissions."""
     find_user = getattr(os, "geteuid", None)
     return find_user is None or folder.stat().st_uid == find_user()
 
@@ -358,7 +358,7 @@ def _is_own(folder: Path) -> bool:
 def _remove(folder: Path) -> str | None:
     """Remove an entry of this user; return the reason if that is impossible.
 
-    The folder is renamed first, so that no process finds half an entry. Who has it open can still read it.
+    The folder is renamed first, so that no process finds half an entry. Processes that have it open can still read it.
     """
     unfinished = folder.parent / _name_unfinished()
     try:
@@ -377,7 +377,7 @@ _SLOWER = "this phase computes them at every step, which is slower"
 
 
 def _name_unfinished() -> str:
-    """A folder that is not read, named after the process that writes it."""
+    """The name of an unfinished folder, which includes the process that writes it."""
     return f"{_OF_THIS_MACHINE}{os.getpid()}-{uuid.uuid4().hex}"
 
 

@@ -1,7 +1,7 @@
-"""Checkpoints on disk: a state is written as a whole or not at all, and SHA-256 checksums detect damage.
+"""Checkpoints on disk: states are written atomically, and SHA-256 checksums detect damage.
 
 A checkpoint is a folder of three files. ``arrays.safetensors`` has each array once, under the checksum of its content;
-``state.json`` has the rest, with those checksums in place of the arrays; ``manifest.json`` has the checksum of that.
+``state.json`` has the rest, with these checksums in place of the arrays; ``manifest.json`` has its checksum.
 """
 
 import contextlib
@@ -152,7 +152,7 @@ def _sum(array: NDArray[Any]) -> str:
 
 
 def _pack(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
-    """Return the value with a name in place of each array; collect the arrays by name, equal ones once."""
+    """Return the value with each array replaced by a name; collect the arrays by name, equal ones once."""
     if isinstance(value, np.ndarray):
         array = np.asarray(value, order="C")
         name = _sum(array)
@@ -166,7 +166,7 @@ def _pack(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
 
 
 def find_unstorable(value: Any, path: str = "state") -> str | None:
-    """Find what a checkpoint cannot hold, so that who made it can be named before one is written.
+    """Find values that a checkpoint cannot store, so that their origin can be named before one is written.
 
     Returns:
         A phrase that names the first such value and what it is; None if there is none.

@@ -1,4 +1,4 @@
-"""What identifies an example: the BLAKE3 hash of its content, whatever its name and place; what scans remember."""
+"""Hashes that identify examples: BLAKE3 of their content, regardless of name and location; cached results of scans."""
 
 import contextlib
 import hashlib
@@ -17,7 +17,7 @@ from keras_transfer.storage.cache_store import cache_folder
 
 
 def recall(record: Path, kinds: Sequence[type]) -> dict[str, list[Any]]:
-    """Return what was stored; whatever is damaged counts as not stored.
+    """Return cached results; damaged ones count as missing.
 
     Args:
         kinds: The exact type of each value of a row.
@@ -33,7 +33,7 @@ def recall(record: Path, kinds: Sequence[type]) -> dict[str, list[Any]]:
 
 
 def remember(record: Path, values: Mapping[str, Sequence[Any]]) -> None:
-    """Store results. If they cannot be stored, the next run scans again."""
+    """Cache results. If this fails, the next run scans again."""
     temporary = record.with_suffix(f".{os.getpid()}")
     with contextlib.suppress(OSError):
         record.parent.mkdir(parents=True, exist_ok=True)
@@ -52,11 +52,11 @@ _TICK_SECONDS = 0.02
 
 
 class Stamp(NamedTuple):
-    """What is known of a file without reading it.
+    """What is known about a file without reading it.
 
     Attributes:
         state: Size, modification time and change time in nanoseconds, and inode; empty if there is no such file.
-        content_hash: Of its content, if that was hashed in this state, else empty.
+        content_hash: The hash of its content, if it was computed in this state, else empty.
     """
 
     state: tuple[int, ...]
@@ -64,7 +64,7 @@ class Stamp(NamedTuple):
 
 
 def hash_content(*pieces: bytes) -> str:
-    """Return the hash of bytes; of several pieces, each with its length, so that it shows where each ends."""
+    """Return the hash of bytes; several pieces are hashed with their lengths, so that their bounds matter."""
     if len(pieces) == 1:
         return blake3(pieces[0]).hexdigest()
     digest = blake3()
@@ -87,13 +87,13 @@ def hash_file(file: str | Path) -> str:
 
 
 class FileHashes:
-    """Hashes of files, remembered from one run to the next: an unchanged file is not read again.
+    """Hashes of files, cached between runs: an unchanged file is not read again.
 
     A file counts as unchanged if its absolute path, size, modification time, change time and inode are. Copying with
     ``cp -p`` sets the modification time of an earlier file, but no program can set the change time.
 
     Args:
-        home: What the files have in common, such as their folder: there is one record for each.
+        home: What the files have in common, such as their folder: there is one cache file for each.
     """
 
     def __init__(self, home: str) -> None:
@@ -101,7 +101,7 @@ class FileHashes:
         self._known: dict[str, Stamp] | None = None
 
     def stamp(self, file: str) -> Stamp:
-        """Return what is known of a file without reading it."""
+        """Return what is known about a file without reading it."""
         try:
             status = os.stat(file)
         except (OSError, ValueError):
@@ -113,16 +113,16 @@ class FileHashes:
         if known is not None and known.state == state:
             return known
         if 0 <= time.time_ns() - status.st_ctime_ns < _TICK_SECONDS * 1e9:
-            # Times are those of the last tick of the kernel's clock: after the next one, a change shows.
+            # Times are those of the last tick of the kernel's clock: changes are visible after the next one.
             time.sleep(_TICK_SECONDS)
         return Stamp(state, "")
 
     def add(self, stamps: Mapping[str, Stamp]) -> None:
-        """Remember hashes of files, each with the state that the file had before it was read."""
+        """Cache hashes of files, each with the state of the file before it was read."""
         new = {_absolute(file): stamp for file, stamp in stamps.items() if stamp.state and stamp.content_hash}
         if not new:
             return
-        # Another object, or another process, may have added files to the record.
+        # Another object, or another process, may have added files to the cache.
         self._known = {**self._read(), **(self._known or {}), **new}
         remember(self._record, {file: [*stamp.state, stamp.content_hash] for file, stamp in self._known.items()})
 

@@ -1,4 +1,4 @@
-"""Folders that may come from a stranger: what is in them is a file or a folder, and no link leads out of them.
+"""Check untrusted folders: entries are files or folders, and no link leads out of them.
 
 Every run folder is checked here before anything in it is read or written.
 """
@@ -15,17 +15,17 @@ from keras_transfer.errors import CheckpointError
 def check_inside(
     folder: Path, *, files: Collection[str] = (), folders: Collection[str] = (), prefix: str | None = None
 ) -> None:
-    """Refuse a folder in which something is a link to outside, a named pipe, a device or a socket.
+    """Refuse a folder that contains a link to outside, a named pipe, a device or a socket.
 
-    The folder itself may be a link, for the user named it. Entries are checked at the top, and at any depth in the
-    folders that are named: what is in others, such as those of trackers, is neither read nor written by a run.
+    The folder itself may be a link, since the user named it. Entries are checked at the top, and at any depth in the
+    given folders: the content of others, such as those of trackers, is neither read nor written by a run.
 
     Args:
         files: Names at the top that must be files if they exist.
         folders: Names at the top that must be folders if they exist.
 
     Raises:
-        CheckpointError: It names the entry.
+        CheckpointError: There is such an entry; the message names it.
     """
     root = Path(os.path.realpath(folder))
     seen: set[tuple[int, int]] = set()
@@ -51,7 +51,7 @@ def _check_below(folder: Path, root: Path, seen: set[tuple[int, int]]) -> None:
 
 
 def _check_entry(path: Path, root: Path) -> bool:
-    """Return whether it is a folder; it is a file otherwise."""
+    """Return whether an entry is a folder; otherwise it is a file."""
     if path.is_symlink():
         target = os.path.realpath(path)
         if not Path(target).is_relative_to(root):
@@ -66,7 +66,7 @@ def _check_entry(path: Path, root: Path) -> bool:
 
 
 def read_regular(file: Path) -> bytes:
-    """Return the content of a file; a named pipe, whose reader may wait for ever, and a device are not files.
+    """Return the content of a regular file; reading a named pipe could block forever.
 
     Raises:
         OSError: It cannot be read.

@@ -20,15 +20,15 @@ Arrays = tuple[Array, ...]
 
 
 class StoredArray(Protocol):
-    """An array whose records, along its first axis, are read when they are needed."""
+    """An array whose records, along its first axis, are read on demand."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the whole array."""
+        """The shape of the array."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of its values."""
+        """The type of its values."""
 
     def read(self, start: int, stop: int) -> Array:
         """Return consecutive records of the array, ``[stop - start, ...]``.
@@ -56,7 +56,7 @@ class ArrayFile:
 
     Raises:
         OSError: It cannot be opened.
-        ValueError: It is not such a file, or is of Python objects.
+        ValueError: It is not a ``.npy`` file, or contains Python objects.
     """
 
     def __init__(self, file: Path | BinaryIO) -> None:
@@ -158,14 +158,14 @@ def read_held(file: BinaryIO) -> HeldArray:
 
 
 def size_of(arrays: Sequence[StoredArray]) -> int:
-    """Return how many bytes arrays take."""
+    """Return the size of arrays in bytes."""
     return sum(int(np.prod(array.shape)) * array.dtype.itemsize for array in arrays)
 
 
 def write_arrays(
     files: Sequence[BinaryIO], shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any], batches: Iterable[Arrays]
 ) -> None:
-    """Write arrays piece by piece, each to a file.
+    """Write arrays in pieces, each to a file.
 
     They are not memory-mapped: on a full disk that kills the process, while a write raises an error.
 

@@ -1,7 +1,7 @@
-"""SHA-256 sums of the files of a run folder that decide a prediction: what was changed or damaged is found out.
+"""SHA-256 sums of the files in a run folder on which predictions depend, to detect changes and damage.
 
-The sums are written when a run has ended. They do not protect from somebody who changes them too. Folders that older
-versions wrote have none, and are read without.
+The sums are written when a run has ended. They do not protect against somebody who also changes the sums. Folders of
+older versions have none, and are read without checking.
 """
 
 import hashlib
@@ -27,11 +27,11 @@ class _Sums(BaseModel):
 
 
 def write_sums(folder: Path, names: Iterable[str], values: Mapping[str, Any]) -> None:
-    """Write the sums of files, and of values that are only a part of one.
+    """Write the sums of files, and of values that are only part of a file.
 
     Args:
-        names: Of files and of folders with files; those that do not exist are left out.
-        values: By a name; as JSON has them.
+        names: Names of files and of folders with files; those that do not exist are left out.
+        values: JSON values, by name.
 
     Raises:
         CheckpointError: The sums cannot be written.
@@ -46,7 +46,7 @@ def check_file(folder: Path, name: str) -> None:
     """Compare a file, or all files of a folder, with the sums of a run folder.
 
     Raises:
-        CheckpointError: Something has been changed, added or removed.
+        CheckpointError: A file has been changed, added or removed.
     """
     sums = _read(folder)
     if sums is None:
@@ -66,10 +66,10 @@ def check_value(folder: Path, name: str, value: Any, *, file: str, problem: str)
     """Compare a value with the sums of a run folder.
 
     Args:
-        problem: What it means if it is another one.
+        problem: The problem to report if the value differs.
 
     Raises:
-        CheckpointError: It is another one.
+        CheckpointError: The value differs.
     """
     sums = _read(folder)
     if sums is not None and name in sums.values and sums.values[name] != _sum_value(value):

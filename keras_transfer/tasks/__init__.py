@@ -1,4 +1,4 @@
-"""The tasks: one file each, one entry each in ``TASKS``."""
+"""The tasks: one file and one entry in ``TASKS`` for each."""
 
 from keras_transfer.tasks.audio_classification import AudioClassificationTask
 from keras_transfer.tasks.base import TASKS, Evaluation, FinishedRun, Given, Task, TrainedModel, predict_examples

@@ -27,7 +27,7 @@ class AudioClassificationTask(RecordingTask, TargetTask):
 
     name = "audio_classification"
     config_class = AudioClassificationConfig
-    # Longer recordings are cropped in any case: at random, unless the section says otherwise.
+    # Longer recordings are cropped in any case: at random positions, unless the section sets something else.
     augmentation_off: ClassVar[Mapping[str, Any]] = {}
 
     def known_names(self, values: Mapping[str, Any]) -> Mapping[str, Iterable[str]]:
@@ -63,14 +63,14 @@ class AudioClassificationTask(RecordingTask, TargetTask):
     def describe_examples(
         self, reader: Any, loaded: Sequence[Split], prepared: Sequence[Split]
     ) -> tuple[Sequence[str], dict[str, Any]]:
-        """Return what the network hears at once, and how many recordings are longer."""
+        """Return how much audio the network hears at once, and how many recordings are longer."""
         report = reader.report(prepared)
         cut = ", ".join(f"{share:.1%} of {name}" for name, share in report["cut"].items())
         line = f"Recordings: {report['seconds']:g} s at {report['sample_rate']:,} Hz at once; longer ones: {cut}"
         return (line,), report
 
     def build_model(self, config: Any, backbone: Any, splits: Splits, reader: Reader) -> TransferModel:
-        """Put the head of ``data.target`` on the network for as many samples as the reader returns."""
+        """Put the head of ``data.target`` on the network for the number of samples that the reader returns."""
         sized = backbone.for_samples(cast(AudioReader, reader).samples, config.data.padding)
         return super().build_model(config, sized, splits, reader)
 
@@ -101,7 +101,7 @@ class AudioClassificationTask(RecordingTask, TargetTask):
 def _explain(
     run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]
 ) -> tuple[list[tuple[str, ...]], list[Explained]]:
-    """The names of the outputs of each recording, and what explains them."""
+    """The names of the outputs of each recording, and their explanations."""
     every, signed = run.target.names, run.head.evidence_has_sign
     explained = explain_recordings(open_model(run.model), run.reader, examples, outputs, len(every), signed=signed)
     return [tuple(every[output] for output in row) for row in outputs], explained

@@ -1,4 +1,4 @@
-"""What a task is: from the data of a recipe to a model, to a report on it, and to predictions of a finished run."""
+"""The interface of tasks: from the data of a recipe to a model, a report on it, and predictions of a finished run."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,12 +37,12 @@ _PREDICT_BATCH = 32
 
 @dataclass(frozen=True)
 class Given:
-    """Objects that Python holds, in place of names in a recipe file.
+    """Python objects that replace names in a recipe file.
 
     Attributes:
-        data: By what the recipe calls them: sources.
+        data: Sources, by their names in the recipe.
         backbone: The network.
-        augmentation: A change to training examples, a function of an example and a seed.
+        augmentation: A change of training examples: a function of an example and a seed.
     """
 
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Given:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model after its last phase, with all that evaluating it takes.
+    """A model after its last phase, with everything that is needed to evaluate it.
 
     Attributes:
         config: The recipe.
@@ -78,7 +78,7 @@ class TrainedModel:
 
     @property
     def evaluated(self) -> list[Split]:
-        """The splits that reports are made of: validation and test rows, as far as there are any."""
+        """The splits for which there are reports: validation and test rows, if there are any."""
         return [split for split in (self.splits.validation, self.splits.test) if len(split)]
 
 
@@ -87,7 +87,7 @@ class Evaluation:
     """How good a trained model is.
 
     Attributes:
-        head: With what is chosen on validation rows, such as thresholds.
+        head: The head with what is chosen on validation rows, such as thresholds.
         reports: One per split, test rows last.
         predicted: ``float32[rows, outputs]`` by the name of the split, if the task predicts targets.
     """
@@ -98,14 +98,14 @@ class Evaluation:
 
 
 class FinishedRun(Protocol):
-    """What a task sees of a finished run: :class:`keras_transfer.Run`, or a model that one exported.
+    """What a task sees of a finished run: :class:`keras_transfer.Run`, or a model that a run exported.
 
-    An exported model has no :attr:`model`: what only needs predictions should ask for :meth:`predict_batches`.
+    An exported model has no :attr:`model`: code that only needs predictions should call :meth:`predict_batches`.
     """
 
     @property
     def folder(self) -> Path:
-        """The run folder; of an exported model, a folder with what the reader saves into a run folder."""
+        """The run folder; for an exported model, a folder with the files that the reader saves into a run folder."""
 
     @property
     def config(self) -> Any:
@@ -113,7 +113,7 @@ class FinishedRun(Protocol):
 
     @property
     def record(self) -> Mapping[str, Any]:
-        """The content of data.json; of an exported model, without that of rows."""
+        """The content of data.json; for an exported model, without the rows."""
 
     @property
     def target(self) -> Target:
@@ -125,21 +125,21 @@ class FinishedRun(Protocol):
 
     @property
     def has_model(self) -> bool:
-        """Whether :attr:`model` is there; an exported model has none."""
+        """Whether :attr:`model` is available; an exported model has none."""
 
     @property
     def model(self) -> keras.Model:
-        """From inputs of the reader to predictions; an exported model raises an error."""
+        """From the reader's inputs to predictions; an exported model raises an error."""
 
     @property
     def input_shape(self) -> Any:
-        """The shape of what the model takes, or shapes by name; None for a size that differs from batch to batch."""
+        """The shape of the model's inputs, or shapes by name; None for a size that differs from batch to batch."""
 
     def predict_batches(self, batches: Batches) -> Floats:
-        """Predict for batches of what the reader returns, ``float32[rows, outputs]`` in their order."""
+        """Predict for batches of the reader's inputs, ``float32[rows, outputs]`` in their order."""
 
     def embed_batches(self, batches: Batches) -> tuple[Floats, Floats] | None:
-        """Do the same, and return the features that the head reads, ``float32[rows, dim]``, too; None without them."""
+        """Do the same, and also return the features that the head reads, ``float32[rows, dim]``, or None."""
 
     @property
     def reader(self) -> Reader:
@@ -164,10 +164,10 @@ class Task(ABC):
     """The augmentation section without any of the changes that are on by default."""
 
     def known_names(self, values: Mapping[str, Any]) -> Mapping[str, Iterable[str]]:
-        """Return, for dotted paths of a recipe that name a registered thing, the names that exist.
+        """Return the existing names for dotted paths of a recipe that refer to a registered object.
 
         Args:
-            values: The recipe as it was given.
+            values: The recipe as given.
         """
         return {}
 
@@ -179,7 +179,7 @@ class Task(ABC):
 
         Args:
             config: The recipe.
-            given: Sources that Python holds, by their names in the recipe.
+            given: Python objects that are sources, by their names in the recipe.
         """
 
     def reload_splits(self, config: Any, record: Mapping[str, Any]) -> Splits:
@@ -198,20 +198,20 @@ class Task(ABC):
         Args:
             config: The recipe of the run.
             name: The source.
-            target: The classes, labels or numbers that the run knows.
-            given: The source itself by its name, if Python holds it.
+            target: The classes, labels or numbers of the run.
+            given: The source itself by its name, if it is a Python object.
         """
 
     @abstractmethod
     def scan(self, config: Any, splits: Sequence[Split]) -> Scan:
-        """Look at every example, and return the splits without those that cannot be read."""
+        """Scan every example, and return the splits without those that cannot be read."""
 
     @abstractmethod
     def find_repeated(self, splits: Sequence[Split]) -> Repeated:
         """Find examples that are in two splits."""
 
     def audit(self, config: Any, splits: Splits) -> Sequence[Finding]:
-        """Look for what is odd in examples, without a network; by default for nothing.
+        """Look for odd examples, without a network; by default for none.
 
         Args:
             config: The recipe.
@@ -220,11 +220,11 @@ class Task(ABC):
         return ()
 
     def preview(self, examples: Any, row: int) -> bytes | str:
-        """Return what a reader sees of an example: a small JPEG image or the start of a text; by default nothing.
+        """Return a preview of an example: a small JPEG image or the start of a text; by default None.
 
         Args:
             examples: As :meth:`scan` returns them.
-            row: The index of one that can be read.
+            row: The index of a readable example.
         """
         return ""
 
@@ -234,19 +234,19 @@ class Task(ABC):
 
         Args:
             config: The recipe.
-            weights: Where they come from; ``Weights.RANDOM`` for a network whose weights do not matter.
-            given: What was given from Python.
+            weights: Where the weights are from; ``Weights.RANDOM`` for a network whose weights do not matter.
+            given: Objects that were given from Python.
         """
 
     def take_augmentation(self, config: Any, value: Any) -> Any:
-        """Turn a change to training examples that was given from Python into what ``Reader.with_function`` takes.
+        """Convert an augmentation from Python for ``Reader.with_function``.
 
         Args:
             config: The recipe.
-            value: A function or a layer of Keras.
+            value: A function or a Keras layer.
 
         Raises:
-            ConfigError: It cannot be used; by default, if it does not change images.
+            ConfigError: It cannot be used; by default, if the task's examples are not images.
         """
         return take_function(value, getattr(config.data, "channels", 3))
 
@@ -257,13 +257,13 @@ class Task(ABC):
     def describe_examples(
         self, reader: Any, loaded: Sequence[Split], prepared: Sequence[Split]
     ) -> tuple[Sequence[str], dict[str, Any]]:
-        """Return what is worth knowing of the examples before training: lines to print, and entries for data.json."""
+        """Return facts about the examples to show before training: lines to print, and entries for data.json."""
         return (), {}
 
     def label_texts(self, config: Any, reader: Any, names: Sequence[str]) -> Split | None:
         """Return an example per output that describes it in words, prepared by the reader; None if that is impossible.
 
-        A head that is solved on few examples learns from them, too.
+        A head that is solved on few examples also learns from them.
         """
         return None
 
@@ -274,10 +274,10 @@ class Task(ABC):
     # From a trained model to a report.
 
     def predict_untrained(self, model: TrainedModel) -> Any:
-        """Return what :meth:`evaluate_trained` needs of the model before its first phase; by default nothing.
+        """Return what :meth:`evaluate_trained` needs from the model before its first phase; by default nothing.
 
         Args:
-            model: As it came, with the head.
+            model: As loaded, with the head.
 
         Returns:
             Mappings and sequences of numbers, strings, None and arrays, which checkpoints hold.
@@ -292,7 +292,7 @@ class Task(ABC):
 
     @abstractmethod
     def restore_target(self, config: Any, record: Mapping[str, Any]) -> Target:
-        """Make the target of a finished run again.
+        """Restore the target of a finished run.
 
         Args:
             config: The recipe.
@@ -304,18 +304,18 @@ class Task(ABC):
 
     @abstractmethod
     def restore_reader(self, run: FinishedRun) -> Reader:
-        """Make the reader of a finished run again."""
+        """Restore the reader of a finished run."""
 
     @abstractmethod
     def restore_head(self, run: FinishedRun, facts: dict[str, Any]) -> Any:
-        """Make the head of a finished run again.
+        """Restore the head of a finished run.
 
         Args:
             run: Has no head yet.
             facts: The content of head.json.
 
         Raises:
-            KeyError: A fact is missing.
+            KeyError: A value is missing.
         """
 
     def fits(self, model: keras.Model, target: Target) -> bool:
@@ -336,7 +336,7 @@ class Task(ABC):
 
     @abstractmethod
     def inputs(self, config: Any) -> InputKind:
-        """Return what one input of ``predict`` is, and how inputs become examples.
+        """Return the kind of the inputs of ``predict``, and how inputs become examples.
 
         Args:
             config: The recipe of the run.
@@ -359,7 +359,7 @@ class Task(ABC):
         return type(self).explain is not Task.explain
 
     def explain(self, run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]) -> Sequence[Explanation]:
-        """Explain outputs by what is in examples; by default there is no explanation.
+        """Explain outputs by the content of examples; by default there is no explanation.
 
         Args:
             run: The run.
@@ -372,7 +372,7 @@ class Task(ABC):
         return [Explanation(name, (), note=f"Task {self.name} has no explanations.") for name in examples.names]
 
     def show(self, run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]) -> Sequence[Shown]:
-        """Make examples ready to be shown on the page of a run; by default by their names alone.
+        """Prepare examples for the page of a run; by default only their names are shown.
 
         Args:
             run: The run.
@@ -380,12 +380,13 @@ class Task(ABC):
             outputs: As above.
 
         Returns:
-            One per example, in order. An example that is gone or damaged has a ``problem``, and is no error.
+            One per example, in order. An example that is missing or damaged has a ``problem``; it does not raise an
+            error.
         """
         return [Shown(name) for name in examples.names]
 
     def lengths(self, examples: Examples) -> NDArray[np.float64] | None:
-        """Return how long each example is, in seconds; by default None: examples of the task have no duration.
+        """Return the duration of each example, in seconds; by default None: examples of the task have no duration.
 
         Args:
             examples: Read from a source, or as the reader prepared them in training.
@@ -396,7 +397,7 @@ class Task(ABC):
         return None
 
     def embed(self, run: FinishedRun, examples: Examples) -> tuple[Floats, Floats] | None:
-        """Return the model's output for examples and their features, by which examples are alike or not.
+        """Return the model's output for examples, and their features, by which examples can be compared.
 
         Args:
             run: The run.
@@ -431,7 +432,7 @@ def embed_examples(run: FinishedRun, examples: Examples) -> tuple[Floats, Floats
 
 
 def _make_batches(run: FinishedRun, examples: Examples) -> tuple[Batches, NDArray[np.int64]]:
-    """Batches of what the run's reader returns, and the place of each example in them."""
+    """Batches of the inputs that the run's reader returns, and the place of each example in them."""
     n, reader = len(examples), run.reader
     split = reader.prepare(Split("inputs", examples, np.zeros(n, np.int64), np.ones(n, np.float32)))
     view = reader.predictor_view
@@ -441,7 +442,7 @@ def _make_batches(run: FinishedRun, examples: Examples) -> tuple[Batches, NDArra
 
 
 class _Tasks(Registry[Task]):
-    """A task that is added brings its schema along, so that recipes can name it."""
+    """A task that is added also adds its schema, so that recipes can name it."""
 
     def add(self, name: str, value: Task) -> Task:
         super().add(name, value)

@@ -1,4 +1,4 @@
-"""The earlier runs that a recipe names, whose rows keep the splits that they had."""
+"""The earlier runs that a recipe names, whose rows stay in the splits that they were in."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ def find_known(config: RecipeConfig) -> Known:
     """Return the rows of the runs that a recipe names as ``backbone.weights`` and ``data.splits_of``.
 
     Raises:
-        BackboneError: It is not the folder of a finished run, it is damaged, or an early version wrote it.
+        BackboneError: It is not the folder of a finished run, is damaged, or was written by an early version.
     """
     known = NOTHING_KNOWN
     named = {"backbone.weights": Weights.parse(config.backbone.weights).run}
@@ -50,17 +50,17 @@ def _read_known(folder: Path, key: str) -> Known:
 
 
 def rows_of(folder: Path, data: DataConfig, record: Mapping[str, Any]) -> Known:
-    """Return the rows of a run, those of the runs that it started from included.
+    """Return the rows of a run, including those of the runs that it started from.
 
     Raises:
-        KeyError: It has no hashes: an early version wrote it.
-        TypeError: It is damaged.
-        ValueError: It is damaged.
+        KeyError: There are no hashes: an early version wrote the record.
+        TypeError: The record is damaged.
+        ValueError: The record is damaged.
     """
     return parse_known(str(folder), _sources_of(data), record)
 
 
 def _sources_of(data: DataConfig) -> dict[str, str]:
-    """The source that the rows of each split are read from."""
+    """The source from which the rows of each split are read."""
     own = {name: data.own_source(name) for name in SPLIT_NAMES}
     return {name: data.source if other is None else other.source for name, other in own.items()}

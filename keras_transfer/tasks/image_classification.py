@@ -41,17 +41,17 @@ class ImageClassificationTask(TargetTask):
         return {"backbone.name": BACKBONES}
 
     def scan(self, config: Any, splits: Sequence[Split]) -> Scan:
-        """Look at every image; what an earlier scan passed is remembered."""
+        """Scan every image; results of earlier scans are cached."""
         data = config.data
         memory = cache_folder() / "scans"
         return scan(splits, broken=data.broken, max_pixels=data.max_pixels, channels=data.channels, memory=memory)
 
     def find_repeated(self, splits: Sequence[Split]) -> Repeated:
-        """Find images that are in two splits, re-encoded or resized ones included."""
+        """Find images that are in two splits, including re-encoded and resized ones."""
         return find_repeated_images(splits, memory=cache_folder() / "hashes")
 
     def audit(self, config: Any, splits: Splits) -> Sequence[Finding]:
-        """Look for images that are blank, dark, blurred, of an odd size or there twice."""
+        """Look for images that are blank, dark, blurred, of an odd size or duplicates."""
         return audit_images(splits, memory=cache_folder() / "hashes")
 
     def preview(self, examples: ImageExamples, row: int) -> bytes | str:
@@ -87,7 +87,7 @@ class ImageClassificationTask(TargetTask):
 def _explain(
     run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]
 ) -> tuple[list[tuple[str, ...]], list[Explained]]:
-    """The names of the outputs of each image, and what explains them."""
+    """The names of the outputs of each image, and their explanations."""
     images, every = cast(ImageExamples, examples), run.target.names
     signed = run.head.evidence_has_sign
     explained = explain_images(open_model(run.model), run.reader, images, outputs, len(every), signed=signed)

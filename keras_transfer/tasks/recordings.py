@@ -1,4 +1,4 @@
-"""What tasks have in common whose examples are recordings."""
+"""What tasks on recordings share."""
 
 from abc import ABC
 from collections.abc import Sequence
@@ -27,20 +27,20 @@ class RecordingTask(Task, ABC):
     """A task whose examples are recordings."""
 
     def scan(self, config: Any, splits: Sequence[Split]) -> Scan:
-        """Look at every recording; what an earlier scan passed is remembered."""
+        """Scan every recording; results of earlier scans are cached."""
         data = config.data
         return scan_recordings(splits, broken=data.broken, max_seconds=data.max_seconds)
 
     def find_repeated(self, splits: Sequence[Split]) -> Repeated:
-        """Find recordings that are in two splits, and files of which two splits have clips."""
+        """Find recordings that are in two splits, and files that have clips in two splits."""
         return find_repeated_recordings(splits)
 
     def audit(self, config: Any, splits: Splits) -> Sequence[Finding]:
-        """Look for recordings that are silent, clipped, of an odd length or there twice."""
+        """Look for recordings that are silent, clipped, of an odd length or duplicates."""
         return audit_recordings(splits)
 
     def lengths(self, examples: Examples) -> NDArray[np.float64]:
-        """Return the lengths of recordings; of those that are not decoded, their headers are read."""
+        """Return the durations of recordings; if they are not decoded, their headers are read."""
         return find_lengths(examples)
 
     def preview(self, examples: Recordings, row: int) -> bytes | str:

@@ -37,19 +37,19 @@ _EVALUATION_BATCH = 8
 
 
 class SpeechToTextTask(RecordingTask, LabelledTask):
-    """The transcript of each recording."""
+    """Predicts the transcript of each recording."""
 
     name = "speech_to_text"
     config_class = SpeechToTextConfig
     augmentation_off: ClassVar[Mapping[str, Any]] = {}
 
     def scan(self, config: Any, splits: Sequence[Split]) -> Scan:
-        """Look at every recording and its transcript; what an earlier scan of recordings passed is remembered."""
+        """Scan every recording and its transcript; results of earlier scans of recordings are cached."""
         data = config.data
         return scan_transcripts(splits, broken=data.broken, max_seconds=data.max_seconds, seconds=data.seconds)
 
     def audit(self, config: Any, splits: Splits) -> Sequence[Finding]:
-        """Look for recordings that are odd, and for transcripts that hardly belong to theirs."""
+        """Look for odd recordings, and for transcripts that probably do not belong to their recordings."""
         return audit_transcripts(splits)
 
     def load_backbone(self, config: Any, weights: Weights, given: Given) -> SpeechBackbone:
@@ -78,14 +78,14 @@ class SpeechToTextTask(RecordingTask, LabelledTask):
     def describe_examples(
         self, reader: Any, loaded: Sequence[Split], prepared: Sequence[Split]
     ) -> tuple[Sequence[str], dict[str, Any]]:
-        """Return what the network hears at once, and how long transcripts are."""
+        """Return how much audio the network hears at once, and how long transcripts are."""
         report = reader.report(prepared)
         most = ", ".join(f"{count} of {name}" for name, count in report["tokens"].items())
         line = f"Recordings: {report['seconds']:g} s at {report['sample_rate']:,} Hz at once; most tokens: {most}"
         return (line,), report
 
     def build_model(self, config: Any, backbone: Any, splits: Splits, reader: Reader) -> TransferModel:
-        """Let the network's decoder predict the next token, and put decoding on both."""
+        """Let the network's decoder predict the next token, and add decoding to both."""
         sized = cast(SpeechBackbone, backbone.for_samples(cast(SpeechReader, reader).samples))
         head = TranscriptHead(
             splits.target.names,
@@ -101,13 +101,13 @@ class SpeechToTextTask(RecordingTask, LabelledTask):
     # From a trained model to a report.
 
     def predict_untrained(self, model: TrainedModel) -> Mapping[str, Sequence[str]]:
-        """Transcribe test rows, or validation rows if there are none, by the network as it came.
+        """Transcribe test rows, or validation rows if there are none, by the network before training.
 
-        It hears as long as it was pretrained to: one that is cut to shorter recordings has to learn that first.
+        It hears as much as in pretraining: a network that is cut to shorter recordings has to learn that first.
         """
         backbone, transcriber = cast(SpeechBackbone, model.model.backbone), None
         if backbone.longest is not None and backbone.samples < backbone.longest:
-            # Loaded anew: this one may have adapters already.
+            # Loaded again: this one may already have adapters.
             whole = self.load_backbone(model.config, Weights.parse(model.config.backbone.weights), Given())
             transcriber = _make_transcriber(model.config, whole.for_samples(backbone.longest))
         head = cast(TranscriptHead, model.model.head)
@@ -141,7 +141,7 @@ class SpeechToTextTask(RecordingTask, LabelledTask):
         )
 
     def restore_head(self, run: FinishedRun, facts: dict[str, Any]) -> TranscriptHead:
-        """Make the head again, with the tokenizer of the run."""
+        """Restore the head, with the tokenizer of the run."""
         return TranscriptHead(
             run.target.names,
             tokenizer=cast(SpeechReader, run.reader).tokenizer,

@@ -32,7 +32,7 @@ from keras_transfer.tasks.targets import TargetTask
 _PREVIEW = 160
 # Of integrated gradients: sums of attributions are off by about 5 % with 8 points, and by less than 0.5 % with 24.
 _POINTS, _EXACT_POINTS = 8, 24
-# That a page explains: a second for each hundred on one core.
+# Number of examples that a page explains: a second for each hundred on one core.
 _MOST_TOKENS = 2000
 
 
@@ -40,7 +40,7 @@ class TextTask(Task, ABC):
     """What tasks on texts share."""
 
     def fix(self, config: Any, splits: Splits) -> Splits:
-        """Replace wrong bytes of texts that are read again as the run replaced them."""
+        """Replace invalid bytes of texts that are read again in the same way as the run did."""
         return splits.with_parts(check_texts(tuple(splits), broken=config.data.broken)[0])
 
     def scan(self, config: Any, splits: Sequence[Split]) -> Scan:
@@ -51,7 +51,7 @@ class TextTask(Task, ABC):
         return find_repeated(splits)
 
     def audit(self, config: Any, splits: Splits) -> Sequence[Finding]:
-        """Look for texts that are very short, in another script, there twice, or share passages with many."""
+        """Look for texts that are very short, in another script, duplicates, or share passages with many others."""
         return audit_texts(splits)
 
     def preview(self, examples: Texts, row: int) -> bytes | str:
@@ -63,7 +63,7 @@ class TextTask(Task, ABC):
     def describe_examples(
         self, reader: TextReader, loaded: Sequence[Split], prepared: Sequence[Split]
     ) -> tuple[Sequence[str], dict[str, Any]]:
-        """Return how long texts are, and how many are cut."""
+        """Return how long texts are, and how many are truncated."""
         tokens = reader.report(prepared)
         cut = ", ".join(f"{share:.1%} of {name}" for name, share in tokens["cut"].items())
         learned, predicted = tokens["sequence_length"], tokens["predict_length"]
@@ -97,7 +97,7 @@ class TextClassificationTask(TextTask, TargetTask):
         )
 
     def label_texts(self, config: Any, reader: TextReader, names: Sequence[str]) -> Split | None:
-        """Return a text per class or label that says what it is called."""
+        """Return for each class or label a text with its name."""
         texts, target = config.head.label_texts, config.data.target
         if texts == "none":
             return None
@@ -114,12 +114,12 @@ class TextClassificationTask(TextTask, TargetTask):
         return _explain(run, examples, outputs, points=_EXACT_POINTS, most_tokens=None)
 
     def show(self, run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]) -> Sequence[Shown]:
-        """Attribute outputs to words less exactly, and of long texts to those of the first ones."""
+        """Attribute outputs to words less exactly, and for long texts only to the first words."""
         explained = _explain(run, examples, outputs, points=_POINTS, most_tokens=_MOST_TOKENS)
         return [Shown(one.input, outputs=one.outputs, pieces=one.pieces, note=one.note) for one in explained]
 
     def restore_reader(self, run: FinishedRun) -> Reader:
-        """Make a reader for the tokenizer and lengths that the run folder keeps."""
+        """Make a reader with the tokenizer and lengths in the run folder."""
         return TextReader(TextEncoder.load(run.folder / TOKENIZER), **reader_options(run))
 
 
@@ -140,7 +140,7 @@ def _explain(
 
 
 def reader_options(run: FinishedRun) -> Mapping[str, Any]:
-    """Return the options of a run's text reader that its folder keeps."""
+    """Return the options of a run's text reader that are stored in its folder."""
     return {
         "segments": 1 if run.config.data.text_pair is None else 2,
         "limit": run.record["predict_length"],

@@ -36,7 +36,7 @@ class TextPretrainingTask(TextTask):
     config_class = TextPretrainingConfig
 
     def load_splits(self, config: Any, given: Mapping[str, Any]) -> Splits:
-        """Read texts and divide them as a classifier's recipe of the same source would."""
+        """Read texts and divide them as a classification recipe for the same source would."""
         return load_unlabelled(config.data, seed=config.seed, given=given, known=find_known(config))
 
     def reload_splits(self, config: Any, record: Mapping[str, Any]) -> Splits:
@@ -93,7 +93,7 @@ class TextPretrainingTask(TextTask):
         return MaskedTextReader(encoder, rate=rate, seed=run.config.seed, **reader_options(run))
 
     def restore_head(self, run: FinishedRun, facts: dict[str, Any]) -> Any:
-        """A finished run needs none: its model returns logits of tokens."""
+        """Raise an error: the model of a finished run returns logits of tokens, and has no head."""
         raise CheckpointError(str(self.refusal(run)))
 
     def report_type(self, run: FinishedRun) -> type[Report]:
@@ -105,12 +105,12 @@ class TextPretrainingTask(TextTask):
         return evaluate_masked(run.model, batches, split=split.name, n=len(split))
 
     def refusal(self, run: FinishedRun) -> str | None:
-        """Return that there are no classes, and what to do with the run."""
+        """Return why the run cannot predict, and what to do with it."""
         return (
             f"Run {run.folder} is one of pre-training (task {self.name}): it has no classes, and there is nothing to "
             f"serve. Train a classifier from it with backbone.weights={run.folder}."
         )
 
     def predict(self, run: FinishedRun, examples: Examples) -> Sequence[Prediction]:
-        """There is nothing to predict: :meth:`refusal` says so first."""
+        """Raise an error, as :meth:`refusal` explains."""
         raise CheckpointError(str(self.refusal(run)))

@@ -1,4 +1,4 @@
-"""Contract checks for what plugins add: each kind has one, which the project's own entries pass too."""
+"""Contract checks for plugins: there is one for each kind, which the project's own entries pass, too."""
 
 from keras_transfer.testing.backbones import check_backbone
 from keras_transfer.testing.exporters import check_exporter

@@ -20,19 +20,19 @@ _LENGTHS = (8, 13)
 
 
 def check_backbone(row: BackboneRow) -> None:
-    """Check that a backbone keeps its contract, with random weights; nothing is downloaded.
+    """Check that a backbone fulfils its contract, with random weights; nothing is downloaded.
 
-    It can be built for images of two sizes, or for texts or recordings of two lengths. Its parameters are those that
-    the row says, and every weight is in exactly one stage. The stages, run one after the other, give the output of the
-    whole. Its input contract is applied to raw inputs. Weights that are saved come back, from ``.weights.h5`` and from
-    ``.keras``. A size below ``minimum_size``, a length below ``shortest`` or above ``longest``, and a file of weights
-    that is not there, are errors of the project's own.
+    It can be built for images of two sizes, or for texts or recordings of two lengths. Its number of parameters is that
+    of its entry, and every weight is in exactly one stage. The stages, run one after the other, return the output of
+    the whole network. Its input contract is applied to raw inputs. Saved weights can be loaded, from ``.weights.h5``
+    and from ``.keras``. A size below ``minimum_size``, a length below ``shortest`` or above ``longest``, and a missing
+    file of weights raise the project's own errors.
 
     Args:
-        row: The backbone's row.
+        row: The backbone's entry.
 
     Raises:
-        AssertionError: It does not keep the contract.
+        AssertionError: The backbone does not fulfil the contract.
 
     Example:
         >>> from keras_transfer import BACKBONES

@@ -15,19 +15,19 @@ from keras_transfer.run.run import Run
 
 
 def check_exporter(exporter: Exporter, run: Run) -> None:
-    """Check that an exporter keeps its contract: export a finished run several times.
+    """Check that an exporter fulfils its contract: export a finished run several times.
 
-    The checks: a fresh process loads the artifact, which predicts what the run predicts and has its class names in
-    order; the files of the run stay as they are; an export into a folder that exists is refused, and that folder is not
-    changed; an export whose predictions differ, and one that ends halfway, are errors that leave no files; settings
-    are plain JSON, and an unknown one is an error.
+    The checks: a fresh process loads the artifact, whose predictions match those of the run and which has its class
+    names in order; the files of the run do not change; an export into an existing folder is refused, and that folder is
+    not changed; an export whose predictions differ, and one that fails halfway, raise errors and leave no files;
+    settings are plain JSON, and an unknown one is an error.
 
     Args:
-        exporter: The exporter, with the settings to be checked.
+        exporter: The exporter, with the settings to check.
         run: A finished run. It is copied, and not changed.
 
     Raises:
-        AssertionError: The exporter does not keep the contract.
+        AssertionError: The exporter does not fulfil the contract.
 
     Example:
         >>> from keras_transfer import EXPORTERS, Run

@@ -22,26 +22,26 @@ from keras_transfer.networks.keras_file import read_keras_file, write_keras_file
 _NAMES = ("a", "b", "c")
 _ROWS, _CHANNELS = 48, 8
 _COVERAGE = 0.9
-# What float32 arithmetic of a few layers allows.
+# The tolerance of float32 arithmetic over a few layers.
 _TOLERANCE = 1e-4
 
 
 def check_head(head: type[TargetHead], **settings: Any) -> None:
-    """Check that a head keeps its contract, on random features and targets.
+    """Check that a head fulfils its contract, on random features and targets.
 
     It names its target and settings. Its layers turn feature maps and vectors into one finite output per name, and can
-    be saved and loaded as a ``.keras`` file, which may hold nothing but classes of Keras. Loss and metrics are finite,
-    and those of an epoch are the report's. What it keeps in head.json makes the same head again. The report can be
-    written to metrics.json and read back. An exported model gives the predictions. If it has a coverage, sets or
-    intervals contain the truth of the rows that they were chosen by, and predictions and exports have the same. If it
-    is solvable, the solution is better than a constant.
+    be saved to a ``.keras`` file with only Keras classes, and loaded from it. Loss and metrics are finite, and those of
+    an epoch equal the report's. The content of head.json restores the same head. The report can be written to
+    metrics.json and read back. An exported model returns the same predictions. If it supports coverage, sets or
+    intervals contain the truth of the rows on which they were chosen, and predictions and exports have the same sets.
+    If it is solvable, the solution is better than a constant.
 
     Args:
         head: The class.
-        settings: For ``head.settings`` of a recipe; the defaults otherwise.
+        settings: Values for ``head.settings`` of a recipe; by default, its defaults.
 
     Raises:
-        AssertionError: It does not keep the contract.
+        AssertionError: The head does not fulfil the contract.
 
     Example:
         >>> from keras_transfer import HEADS
@@ -89,7 +89,7 @@ def _check_entry(head: type[TargetHead], settings: dict[str, Any]) -> None:
 
 
 def _make_rows(target: str) -> tuple[NDArray[np.float32], Targets]:
-    """Features from which targets follow up to noise."""
+    """Random features, and targets that depend on them up to noise."""
     random = np.random.default_rng(0)
     features = random.normal(size=(_ROWS, _CHANNELS)).astype(np.float32)
     scores = features[:, : len(_NAMES)] + 0.3 * random.normal(size=(_ROWS, len(_NAMES)))

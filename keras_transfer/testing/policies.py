@@ -15,7 +15,7 @@ _MOST_STAGES = 24
 
 
 def check_policy(policy: Policy[Any]) -> None:
-    """Check that a policy keeps its contract: divide backbones of 1 to 24 stages.
+    """Check that a policy fulfils its contract: divide backbones of 1 to 24 stages.
 
     The checks of the section: it can be made from its defaults, it refuses other names and unknown keys, and every key
     has a description. The checks of the phases: there is at least one, and the same section and scope always give the
@@ -29,7 +29,7 @@ def check_policy(policy: Policy[Any]) -> None:
         policy: The policy.
 
     Raises:
-        AssertionError: It does not keep the contract.
+        AssertionError: The policy does not fulfil the contract.
 
     Example:
         >>> from keras_transfer import POLICIES

@@ -23,7 +23,7 @@ _UNRELATED = ("", "no-such-source-7f3a", "unknown-scheme-7f3a:name", "/no/such/f
 
 
 def check_source(source_kind: SourceKind, name: str, config: DataConfig) -> None:
-    """Check that a kind of source keeps its contract: read one of its sources several times.
+    """Check that a kind of source fulfils its contract: read one of its sources several times.
 
     The checks: the kind claims the name, and no unrelated ones; two reads give the same rows in the same order; every
     row has a label and a split of those that are allowed, and class names are unique; the examples of all rows have
@@ -37,7 +37,7 @@ def check_source(source_kind: SourceKind, name: str, config: DataConfig) -> None
             ``SpeechDataConfig`` or ``TextDataConfig``, or the section of a plugin's task.
 
     Raises:
-        AssertionError: The kind of source does not keep the contract.
+        AssertionError: The kind of source does not fulfil the contract.
 
     Example:
         >>> check_source(Sqlite(), "sqlite:reviews.db", TextDataConfig(source="sqlite:reviews.db"))  # doctest: +SKIP
@@ -60,7 +60,7 @@ def check_source(source_kind: SourceKind, name: str, config: DataConfig) -> None
 
 
 def check_sample(sample: Sample) -> None:
-    """Check that a sample set keeps its contract: read it twice, and make a split of it.
+    """Check that a sample set fulfils its contract: read it twice, and make a split of it.
 
     The checks: it has a description and a known kind of examples; two reads give the same rows in the same order; every
     row has a label and a split of those that are allowed, and class names are unique and all occur; its examples have
@@ -70,7 +70,7 @@ def check_sample(sample: Sample) -> None:
         sample: The sample set. Its package is installed.
 
     Raises:
-        AssertionError: The sample set does not keep the contract.
+        AssertionError: The sample set does not fulfil the contract.
 
     Example:
         >>> from keras_transfer import SAMPLES

@@ -20,14 +20,14 @@ from keras_transfer.tasks import TASKS, Task
 
 
 def check_task(recipe: Recipe, inputs: Sequence[Any] = ()) -> None:
-    """Check that a task keeps its contract: run a small recipe of it from the data to a finished run, and read it back.
+    """Check that a task fulfils its contract: run a small recipe from the data to a finished run, and read it back.
 
     The checks: the task is registered under its name, and its schema names it; the same recipe reads the same rows in
-    the same order; the record of the data is plain JSON; the model takes what the reader gives, and its outputs fit the
-    targets; a run folder is enough to make target, head, reader and reports again; evaluating the test rows again gives
-    the report that the run recorded; there is one prediction per input, in the order of the inputs, a list of one for
-    one input, and an error for what is none, unless the task says why there are no predictions; examples are shown and
-    explained in their order.
+    the same order; the record of the data is plain JSON; the model accepts the reader's inputs, and its outputs fit the
+    targets; target, head, reader and reports can be restored from the run folder alone; evaluating the test rows again
+    returns the report that the run recorded; there is one prediction per input, in the order of the inputs, a list of
+    one for one input, and an error for invalid inputs, unless the task says why there are no predictions; examples are
+    shown and explained in their order.
 
     Args:
         recipe: A recipe of the task that trains in seconds: few rows, a small network, one epoch. It needs test rows,
@@ -35,7 +35,7 @@ def check_task(recipe: Recipe, inputs: Sequence[Any] = ()) -> None:
         inputs: What :meth:`Run.predict` takes, two or more. May be empty for a task that does not predict.
 
     Raises:
-        AssertionError: The task does not keep the contract.
+        AssertionError: The task does not fulfil the contract.
 
     Example:
         >>> from keras_transfer import ImageClassification

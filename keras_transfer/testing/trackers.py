@@ -42,18 +42,18 @@ class _Call:
 
 
 def check_tracker(tracker: Tracker) -> None:
-    """Check that a tracker keeps its contract: call it as three runs would, in a temporary folder.
+    """Check that a tracker fulfils its contract: call it as three runs would, in a temporary folder.
 
     The first run is interrupted in its second phase, the second resumes it and ends, and the third fails before it has
-    trained. The checks: no method raises; what it receives is not changed; ``get_state`` returns plain data; files of
-    the run folder stay as they are; and Python's and NumPy's random states are not used, so that a run has the same
-    weights with the tracker as without it.
+    trained. The checks: no method raises; arguments are not changed; ``get_state`` returns plain data; files of the run
+    folder do not change; and Python's and NumPy's random states are not used, so that a run has the same weights with
+    and without the tracker.
 
     Args:
-        tracker: An instance with the settings to be checked. It records three runs, wherever it records runs.
+        tracker: An instance with the settings to check. It records three runs at its usual destination.
 
     Raises:
-        AssertionError: It does not keep the contract.
+        AssertionError: The tracker does not fulfil the contract.
 
     Example:
         >>> check_tracker(MyTracker(file="log.txt"))  # doctest: +SKIP

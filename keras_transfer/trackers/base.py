@@ -1,4 +1,4 @@
-"""The seam between a run and what records it: a tracker receives each phase, epoch and report, and how the run ended.
+"""The interface of trackers: a tracker receives each phase, epoch and report of a run, and how the run ended.
 
 A tracker subclasses :class:`Tracker` and overrides the methods that it needs. It is registered under a name in
 :data:`TRACKERS`, or by a package in the entry-point group ``keras_transfer.trackers``.
@@ -24,11 +24,11 @@ from keras_transfer.trackers.records import (
 
 
 class Tracker(Configurable):
-    """Records runs. Every method does nothing unless a subclass overrides it.
+    """Records runs. All methods do nothing unless a subclass overrides them.
 
-    A tracker may be used for several runs, one after another: ``run_started`` begins each, and ``run_ended`` or
-    ``run_failed`` ends it. Only the chief process of a run calls its trackers. A method that raises an exception does
-    not end the run: there is a warning, and that tracker is not called any more.
+    A tracker may be used for several runs, one after another: ``run_started`` starts each, and ``run_ended`` or
+    ``run_failed`` ends it. Only the chief process of a run calls its trackers. An exception in a method does not end
+    the run: there is a warning, and that tracker is not called any more.
 
     Args:
         settings: As :attr:`Settings` declares them.
@@ -46,13 +46,13 @@ class Tracker(Configurable):
     """
 
     def run_started(self, run: RunStarted) -> None:
-        """Begin to record a run; after ``set_state`` if it is resumed."""
+        """Start recording a run; called after ``set_state`` if the run is resumed."""
 
     def phase_started(self, phase: PhaseStarted) -> None:
         """Record that a phase starts."""
 
     def step_ended(self, step: StepEnded) -> None:
-        """Record a training step. This is called often: leave it out unless you need it."""
+        """Record a training step. It is called often: override it only if you need it."""
 
     def epoch_ended(self, epoch: EpochEnded) -> None:
         """Record an epoch.
@@ -64,7 +64,7 @@ class Tracker(Configurable):
         """Record that a phase has ended, after its last epoch or by early stopping."""
 
     def report_made(self, report: ReportMade) -> None:
-        """Record how the trained model does on a split."""
+        """Record the trained model's evaluation on a split."""
 
     def run_ended(self, result: RunEnded) -> None:
         """Finish the record of a run that has been trained and evaluated."""
@@ -73,10 +73,10 @@ class Tracker(Configurable):
         """Finish the record of a run that ended with an exception, which may be a signal to stop."""
 
     def get_state(self) -> Any:
-        """Return what a resumed run needs to continue the record, such as the identifier of the run.
+        """Return what a resumed run needs to continue its record, such as the run's identifier.
 
         Returns:
-            Nested mappings and sequences of numbers, strings and None. Checkpoints hold it.
+            Nested mappings and sequences of numbers, strings and None, for checkpoints.
         """
         return None
 
@@ -108,7 +108,7 @@ def make_trackers(recipe: Sequence[NamedSettings], given: Sequence[Tracker | str
         recipe: The recipe's ``trackers``.
 
     Returns:
-        Those of the recipe, then those given.
+        The recipe's trackers, then the given ones.
 
     Raises:
         ConfigError: There is no such tracker, a setting is wrong, or a package is not installed.
@@ -128,10 +128,10 @@ def make_trackers(recipe: Sequence[NamedSettings], given: Sequence[Tracker | str
 
 
 def import_package(module: str, *, tracker: str) -> Any:
-    """Import the package that a tracker writes with.
+    """Import the package that a tracker uses.
 
     Raises:
-        ConfigError: It is not installed.
+        ConfigError: The package is not installed.
     """
     try:
         return importlib.import_module(module)

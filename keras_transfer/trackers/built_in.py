@@ -1,4 +1,4 @@
-"""The trackers of every run: history.jsonl, history.png, and the line that moves while a phase trains."""
+"""The trackers of every run: history.jsonl, history.png, and the progress line of a phase."""
 
 import json
 import warnings
@@ -15,7 +15,7 @@ from keras_transfer.trackers.records import EpochEnded, PhaseEnded, PhaseStarted
 
 
 class HistoryTracker(Tracker):
-    """Adds one line of JSON per epoch to a file, as it happens. Every run has it.
+    """Appends one line of JSON per epoch to a file, as training proceeds. Every run has it.
 
     Args:
         file: ``history.jsonl`` of the run folder.
@@ -26,12 +26,12 @@ class HistoryTracker(Tracker):
         self._file = file
 
     def run_started(self, run: RunStarted) -> None:
-        """Remove what a run left that was killed before its first checkpoint."""
+        """Remove the lines of a run that was killed before its first checkpoint."""
         if not run.resumed:
             self._file.unlink(missing_ok=True)
 
     def epoch_ended(self, epoch: EpochEnded) -> None:
-        """Write the line; a full disk is a warning, and the next line is tried again."""
+        """Write the line; if the disk is full, there is a warning, and writing is tried again at the next line."""
         values = {**epoch.metrics, **epoch.details}
         line = {name: value if isinstance(value, str | int) else round(value, 6) for name, value in values.items()}
         line = {"phase": epoch.phase.name, "epoch": epoch.epoch, **line, "seconds": round(epoch.seconds, 3)}
@@ -55,7 +55,7 @@ class HistoryTracker(Tracker):
 
 
 class PlotTracker(Tracker):
-    """Draws a run's history when it has ended. Every run has it, after the tracker that writes the history.
+    """Plots a run's history when the run has ended. Every run has it, after the tracker that writes the history.
 
     Args:
         history: ``history.jsonl`` of the run folder.
@@ -75,8 +75,8 @@ class PlotTracker(Tracker):
 
 
 def plot_history(history: Path, image: Path, metric: str) -> None:
-    """Draw the loss and a metric over the epochs of all phases."""
-    # Imported here: pyplot would choose a window system, and `--help` needs neither.
+    """Plot the loss and a metric over the epochs of all phases."""
+    # Imported here: pyplot would choose a GUI backend, and `--help` does not need it.
     from matplotlib.figure import Figure
 
     lines = [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()]
@@ -96,7 +96,7 @@ def plot_history(history: Path, image: Path, metric: str) -> None:
 
 
 class ConsoleTracker(Tracker):
-    """Shows phase, epoch, step, metrics and time left; leaves one line per epoch behind. Every run has it."""
+    """Shows phase, epoch, step, metrics and remaining time; prints one line per epoch. Every run has it."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Several trackers that are called as one, and cannot end a run."""
+"""Combine several trackers into one that cannot end a run."""
 
 import contextlib
 import warnings
@@ -22,7 +22,7 @@ from keras_transfer.trackers.records import (
 class Trackers(Tracker):
     """Several trackers that are called as one.
 
-    A tracker that raises an exception is named in a warning and not called any more. A run never ends because of it.
+    A tracker that raises an exception is named in a warning and not called any more. The run continues.
     """
 
     def __init__(self, trackers: Sequence[Tracker] = ()) -> None:
@@ -96,17 +96,17 @@ class Trackers(Tracker):
         self._call_all("run_failed", error)
 
     def _names(self) -> list[str]:
-        """A name for each: that of its class, with a number for the second of a class."""
+        """A name for each tracker: its class name, with a number from the second of a class on."""
         kinds = [type(tracker).__name__ for tracker in self._trackers]
         return [f"{kind}-{kinds[:index].count(kind) + 1}" for index, kind in enumerate(kinds)]
 
     def get_state(self) -> dict[str, Any]:
-        """Return the number of epochs and the states of all, by name."""
+        """Return the number of epochs and the states of all trackers, by name."""
         states = {name: self._state_of(index) for index, name in enumerate(self._names())}
         return {"run_epochs": self.run_epochs, "trackers": states}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Pass the states on. A tracker that the interrupted run did not have gets none."""
+        """Restore the states. A tracker that the interrupted run did not have gets none."""
         self.run_epochs = state["run_epochs"]
         for index, name in enumerate(self._names()):
             if state["trackers"].get(name) is not None:

@@ -1,4 +1,4 @@
-"""What all trackers log alike: parameters, metrics and files, under the same names."""
+"""What all trackers log in the same way: parameters, metrics and files, under the same names."""
 
 import json
 import re
@@ -13,7 +13,7 @@ ARTIFACTS = ("recipe.yaml", "metrics.json", "history.png")
 
 
 def list_parameters(run: RunStarted) -> dict[str, str | int | float | bool]:
-    """Return what a tracker logs as a run's parameters, flat.
+    """Return a run's parameters for a tracker, as a flat mapping.
 
     Returns:
         The recipe's settings by dotted path, ``git_commit`` if there is one, and ``fingerprint.<split>`` for each
@@ -37,11 +37,11 @@ def _flatten(values: Mapping[str, Any], path: str = "") -> dict[str, str | int |
 
 
 def list_epoch_metrics(epoch: EpochEnded) -> dict[str, float]:
-    """Return what a tracker logs of an epoch, at the step ``run_epoch``.
+    """Return an epoch's metrics for a tracker, at the step ``run_epoch``.
 
     Returns:
-        The metrics by name, ``seconds``, ``phase`` (its number); and, if the run has several phases, the metrics once
-        more under the phase: ``phase_2_full/loss``.
+        The metrics by name, ``seconds``, ``phase`` (its number); and, if the run has several phases, the metrics also
+        with the phase as a prefix: ``phase_2_full/loss``.
     """
     metrics = dict(epoch.metrics)
     metrics |= {name: value for name, value in epoch.details.items() if isinstance(value, int | float)}
@@ -53,9 +53,9 @@ def list_epoch_metrics(epoch: EpochEnded) -> dict[str, float]:
 
 
 def list_report_metrics(report: ReportMade) -> dict[str, float]:
-    """Return what a tracker logs of a report: its numbers for the whole split, by ``<split>/<name>``.
+    """Return a report's metrics for a tracker: the numbers of the whole split, by ``<split>/<name>``.
 
-    Those in a mapping are ``<split>/<name>.<inner>``. Lists and what is deeper, such as results per class, are left
+    Entries of a mapping are ``<split>/<name>.<inner>``. Lists and deeper nesting, such as results per class, are left
     out: there may be thousands, and ``metrics.json`` has them.
     """
     numbers: dict[str, float] = {}
@@ -74,7 +74,7 @@ def find_git_commit() -> str | None:
     """Return the commit that is checked out in the working directory.
 
     Returns:
-        Its full hash, with ``-dirty`` behind it if tracked files have changed. None outside of a repository, without
+        Its full hash, with the suffix ``-dirty`` if tracked files have changed. None outside of a repository, without
         git, and in a repository that git cannot describe within 10 seconds.
     """
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]

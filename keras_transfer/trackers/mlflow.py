@@ -12,7 +12,7 @@ from keras_transfer.trackers.base import Tracker, import_package
 from keras_transfer.trackers.logged import ARTIFACTS, list_epoch_metrics, list_parameters, list_report_metrics
 from keras_transfer.trackers.records import EpochEnded, ReportMade, RunEnded, RunStarted
 
-_MOST_PARAMETERS = 100  # of a request; MLflow refuses more
+_MOST_PARAMETERS = 100  # per request; MLflow refuses more
 
 
 class MlflowSettings(Section):
@@ -29,7 +29,7 @@ class MlflowSettings(Section):
 class MlflowTracker(Tracker):
     """Records a run in MLflow.
 
-    It uses MLflow's client, so a run that your own code has active in this process stays as it is.
+    It uses MLflow's client, so an active run of your own code in this process is not affected.
 
     Args:
         settings: See :class:`MlflowSettings`.
@@ -53,7 +53,7 @@ class MlflowTracker(Tracker):
         self._run_id: str | None = None
 
     def run_started(self, run: RunStarted) -> None:
-        """Create a run with its parameters; if this run is resumed, continue the one that it had."""
+        """Create a run with its parameters; if this run is resumed, continue its MLflow run."""
         self._client = self._mlflow.MlflowClient(tracking_uri=self.settings.tracking_uri)
         if run.resumed and self._run_id is not None:
             self._client.update_run(self._run_id, status="RUNNING")
@@ -63,7 +63,7 @@ class MlflowTracker(Tracker):
             tags["mlflow.source.git.commit"] = run.git_commit
         created = self._client.create_run(self._find_experiment(), tags=tags, run_name=run.folder.name)
         self._run_id = created.info.run_id
-        # Values of any type become text; MLflow cuts what is longer than 6,000 characters, with a warning.
+        # Values of any type become text; MLflow truncates text that is longer than 6,000 characters, with a warning.
         parameters = [self._mlflow.entities.Param(name, str(value)) for name, value in list_parameters(run).items()]
         for start in range(0, len(parameters), _MOST_PARAMETERS):
             self._client.log_batch(self._run_id, params=parameters[start : start + _MOST_PARAMETERS])
@@ -78,7 +78,7 @@ class MlflowTracker(Tracker):
         self._log(list_epoch_metrics(epoch), epoch.run_epoch)
 
     def report_made(self, report: ReportMade) -> None:
-        """Log the figures at the last epoch."""
+        """Log the report's metrics at the last epoch."""
         self._log(list_report_metrics(report), report.run_epochs)
 
     def _log(self, values: Mapping[str, float], step: int) -> None:

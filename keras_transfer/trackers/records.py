@@ -1,4 +1,4 @@
-"""What a tracker receives: plain data on a run, its phases, epochs and reports."""
+"""What a tracker receives: plain data about a run, its phases, epochs and reports."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,13 +12,13 @@ class RunStarted:
 
     Attributes:
         folder: The run folder.
-        recipe: As recipe.yaml holds it, every default filled in.
-        environment: As environment.json holds it: versions, devices.
-        git_commit: Of the repository in the working directory, with ``-dirty`` behind it if tracked files have
-            changed; None outside of a repository.
+        recipe: The content of recipe.yaml, with all defaults.
+        environment: The content of environment.json: versions, devices.
+        git_commit: The commit of the repository in the working directory, with the suffix ``-dirty`` if tracked files
+            have changed; None outside of a repository.
         fingerprints: A hash of the rows of each split, by the split's name.
-        metric: The name of the metric that is measured every epoch beside the loss.
-        resumed: Whether an interrupted run continues.
+        metric: The name of the metric that is measured every epoch in addition to the loss.
+        resumed: Whether an interrupted run is resumed.
     """
 
     folder: Path
@@ -32,7 +32,7 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class PhaseStarted:
-    """A phase that is about to train. A resumed run starts the phase in which it was interrupted once more.
+    """A phase that is about to train. A resumed run starts the phase in which it was interrupted again.
 
     Attributes:
         name: Name of the phase.
@@ -74,9 +74,9 @@ class EpochEnded:
         phase: The phase.
         epoch: The epoch within the phase, counted from 1.
         run_epoch: The epoch within the run, counted from 1 over all phases.
-        metrics: By name; those of the validation rows begin with ``val_``.
-        seconds: Duration of the epoch with its validation.
-        details: What is known beside the metrics, by name: of a solved head, the ``strength`` of its penalty.
+        metrics: Metrics by name; those of the validation rows start with ``val_``.
+        seconds: Duration of the epoch, including its validation.
+        details: Other values by name: for a solved head, the ``strength`` of its penalty.
     """
 
     phase: PhaseStarted
@@ -93,7 +93,7 @@ class PhaseEnded:
 
     Attributes:
         phase: The phase.
-        epochs: Number of epochs that it took.
+        epochs: Number of epochs that were trained.
     """
 
     phase: PhaseStarted
@@ -106,7 +106,7 @@ class ReportMade:
 
     Attributes:
         split: Name of the split: ``validation`` or ``test``.
-        metrics: As metrics.json holds them for this split.
+        metrics: The entry of this split in metrics.json.
         run_epochs: Number of epochs of the run, over all phases.
     """
 

@@ -1,4 +1,4 @@
-"""TensorBoard: event files in the run folder, or beside those of other runs."""
+"""TensorBoard: event files in the run folder, or next to those of other runs."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ class TensorBoardSettings(Section):
 class TensorBoardTracker(Tracker):
     """Writes event files, which ``tensorboard --logdir runs`` shows.
 
-    Parameters are hyperparameters (HPARAMS), metrics and figures of reports are scalars, ``history.png`` is an image,
+    Parameters are hyperparameters (HPARAMS), metrics of epochs and reports are scalars, ``history.png`` is an image,
     and other files are texts.
 
     Args:
@@ -47,7 +47,7 @@ class TensorBoardTracker(Tracker):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        # TensorFlow's summaries import TensorBoard when they are first used, which is after training has started.
+        # TensorFlow's summaries import TensorBoard at their first use, which is after training has started.
         self._hparams = import_package("tensorboard.plugins.hparams.api", tracker="tensorboard")
         self._tf = import_package("tensorflow", tracker="tensorboard")
         self._writer: Any = None
@@ -66,7 +66,7 @@ class TensorBoardTracker(Tracker):
         self._write_scalars(list_epoch_metrics(epoch), epoch.run_epoch)
 
     def report_made(self, report: ReportMade) -> None:
-        """Write the figures at the last epoch."""
+        """Write the report's metrics at the last epoch."""
         self._write_scalars(list_report_metrics(report), report.run_epochs)
 
     def _write_scalars(self, values: dict[str, float], step: int) -> None:
@@ -83,7 +83,7 @@ class TensorBoardTracker(Tracker):
                     image = self._tf.io.decode_png(file.read_bytes(), channels=3)
                     self._tf.summary.image(file.name, image[None])
                 else:
-                    # An indented block of Markdown, in which TensorBoard shows text as it is.
+                    # An indented block of Markdown, in which TensorBoard shows text unchanged.
                     lines = file.read_text(encoding="utf-8").splitlines()
                     self._tf.summary.text(file.name, "\n".join(f"    {line}" for line in lines))
         self._writer.close()

@@ -22,7 +22,7 @@ class TrackioSettings(Section):
 class TrackioTracker(Tracker):
     """Records a run in Trackio, which ``trackio show`` shows.
 
-    Trackio has one active run per process: one that your own code has active is finished.
+    Trackio has one active run per process: an active run of your own code is finished.
 
     Args:
         settings: See :class:`TrackioSettings`.
@@ -57,11 +57,11 @@ class TrackioTracker(Tracker):
         self._run.log(list_epoch_metrics(epoch), step=epoch.run_epoch)
 
     def report_made(self, report: ReportMade) -> None:
-        """Log the figures at the last epoch."""
+        """Log the report's metrics at the last epoch."""
         self._run.log(list_report_metrics(report), step=report.run_epochs)
 
     def run_ended(self, result: RunEnded) -> None:
-        artifact = self._trackio.Artifact(name="run-files", type="run")  # of which each run makes a version
+        artifact = self._trackio.Artifact(name="run-files", type="run")  # each run adds a version
         for file in result.find(*ARTIFACTS):
             artifact.add_file(str(file))
         self._run.log_artifact(artifact)

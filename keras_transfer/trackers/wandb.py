@@ -47,7 +47,7 @@ class WandbTracker(Tracker):
         self._run_id: str | None = None
 
     def run_started(self, run: RunStarted) -> None:
-        """Create a run with its parameters; if this run is resumed, continue the one that it had."""
+        """Create a run with its parameters; if this run is resumed, continue its W&B run."""
         resumed = run.resumed and self._run_id is not None
         self._run = self._wandb.init(
             project=self.settings.project,
@@ -59,8 +59,8 @@ class WandbTracker(Tracker):
             name=run.folder.name,
             config=list_parameters(run),
             allow_val_change=True,  # a resumed run may have other devices
-            reinit="create_new",  # a run that the user's own code has active stays as it is
-            settings={"console": "off"},  # it would take stdout from the progress line
+            reinit="create_new",  # an active run of the user's own code is not affected
+            settings={"console": "off"},  # it would capture the stdout of the progress line
         )
         self._run_id = self._run.id
         self._run.define_metric("epoch")
@@ -70,7 +70,7 @@ class WandbTracker(Tracker):
         self._run.log({"epoch": epoch.run_epoch, **list_epoch_metrics(epoch)})
 
     def report_made(self, report: ReportMade) -> None:
-        """Write the figures into the run's summary."""
+        """Write the report's metrics into the run's summary."""
         self._run.summary.update(list_report_metrics(report))
 
     def run_ended(self, result: RunEnded) -> None:

@@ -1,4 +1,4 @@
-"""Gradients of several batches, averaged into one update: a large batch in the memory of a small one."""
+"""Gradient accumulation: one update with the mean gradient of several batches, in the memory of one."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,19 +12,19 @@ from keras_transfer.networks.types import Batches, JsonObject, Optimizer, Tensor
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
 class AccumulatingOptimizer(keras.optimizers.Optimizer):
-    """Lets another optimizer make one update for several batches, with the mean of their gradients.
+    """Wraps an optimizer, which then makes one update for several batches, with the mean of their gradients.
 
-    For a loss that is a mean over examples, and batches of one size, that is the update for one batch of all examples.
-    The last update may be for fewer batches. The other optimizer counts updates: so do its schedule and its averages
-    of the weights, and gradients are clipped once they are averaged. Its own ``gradient_accumulation_steps``, Keras'
-    way, would lose the last, incomplete sum, average weights at every batch, and fail on several devices.
+    For a loss that is a mean over examples, and batches of one size, this equals the update for one batch of all
+    examples. The last update may be for fewer batches. The wrapped optimizer counts updates, and so do its schedule and
+    its averages of the weights; gradients are clipped after averaging. Its own ``gradient_accumulation_steps`` would
+    lose the last, incomplete sum, average weights at every batch, and fail on several devices.
 
-    Around it, a ``keras.optimizers.LossScaleOptimizer`` leaves out the batches whose gradients overflow: they count
-    neither here nor there, and the last sum of a phase may then be lost.
+    A ``keras.optimizers.LossScaleOptimizer`` around it skips the batches whose gradients overflow: they are not
+    counted, and the last sum of a phase may then be lost.
 
     Args:
         steps: Batches per update.
-        batches: In all; after the last one there is an update in any case.
+        batches: Total number of batches; there is always an update after the last one.
 
     Example:
         >>> weight = keras.Variable([1.0])
@@ -59,7 +59,7 @@ class AccumulatingOptimizer(keras.optimizers.Optimizer):
 
     @property
     def variables(self) -> list[Variable]:
-        """Its own, and those of the optimizer that makes the updates."""
+        """Its own variables, and those of the wrapped optimizer."""
         return [*super().variables, *self.inner_optimizer.variables]
 
     @property
@@ -69,24 +69,24 @@ class AccumulatingOptimizer(keras.optimizers.Optimizer):
 
     @property
     def learning_rate(self) -> Any:
-        """That of the next update."""
+        """The learning rate of the next update."""
         return self.inner_optimizer.learning_rate
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
-        """Set that of the other optimizer."""
+        """Set the learning rate of the wrapped optimizer."""
         self.inner_optimizer.learning_rate = value
 
     def expect(self, batches: int) -> None:
-        """Let the last update be after another number of batches."""
+        """Set the number of batches after which the last update is made."""
         self._expected.assign(batches)
 
     def apply(self, grads: Sequence[Tensor | None], trainable_variables: Sequence[Variable] | None = None) -> None:
-        """Add the gradients of a batch, and make an update if it is time for one.
+        """Add the gradients of a batch, and make an update if it is due.
 
         Args:
             grads: One per variable; None for a variable that the loss does not depend on.
-            trainable_variables: Those that the optimizer was built on, by default.
+            trainable_variables: By default, the variables that the optimizer was built on.
         """
         variables = variables_of(self) if trainable_variables is None else list(trainable_variables)
         pairs = [(gradient, one) for gradient, one in zip(grads, variables, strict=True) if gradient is not None]
@@ -126,9 +126,9 @@ class AccumulatingOptimizer(keras.optimizers.Optimizer):
     def _apply_on_replicas(
         self, gradients: Sequence[Tensor], variables: Sequence[Variable], sums: Sequence[Variable]
     ) -> None:
-        """Each replica adds the gradients of all: what checkpoints hold is then the same everywhere, and exact.
+        """Add the gradients of all replicas on each one: checkpoints are then the same everywhere, and exact.
 
-        A condition under which replicas exchange something has to be outside of them, as in Keras' loss scaling.
+        A condition that requires communication between replicas has to be outside of them, as in Keras' loss scaling.
         """
         context = tf.distribute.get_replica_context()
         replicas = context.num_replicas_in_sync
@@ -155,7 +155,7 @@ class AccumulatingOptimizer(keras.optimizers.Optimizer):
     def _apply_without_branches(
         self, gradients: Sequence[Tensor], variables: Sequence[Variable], sums: Sequence[Variable]
     ) -> None:
-        """On JAX, a branch may not assign: the update is always computed, and taken if it is time for it."""
+        """Always compute the update, and use it if it is due: on JAX, a branch may not assign."""
         ops = keras.ops
         self._count()
         due = self._is_due()
@@ -171,11 +171,11 @@ class AccumulatingOptimizer(keras.optimizers.Optimizer):
             one.assign(ops.where(due, ops.zeros_like(value), value))
 
     def finalize_variable_values(self, var_list: Sequence[Variable]) -> None:
-        """Let the variables have their averages, if the other optimizer has any."""
+        """Set the variables to their averages, if the wrapped optimizer has any."""
         self.inner_optimizer.finalize_variable_values(var_list)
 
     def get_config(self) -> JsonObject:
-        """Return what makes the same optimizer again, but for its variables."""
+        """Return the configuration from which the optimizer can be made again, without its variables."""
         return {
             "name": self.name,
             "inner_optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
@@ -195,10 +195,10 @@ def count_updates(batches: int, steps: int) -> int:
 
 
 def expect_batches(optimizer: Optimizer, batches: Batches) -> None:
-    """Let an optimizer make its last update after the last of some batches.
+    """Let an optimizer make its last update after the last of the given batches.
 
     Args:
-        optimizer: Of a compiled model; one that does not accumulate gradients stays as it is.
+        optimizer: The optimizer of a compiled model; one that does not accumulate gradients is not changed.
     """
     accumulating = getattr(optimizer, "inner_optimizer", None) if _scales_loss(optimizer) else optimizer
     if isinstance(accumulating, AccumulatingOptimizer):

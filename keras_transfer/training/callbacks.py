@@ -1,4 +1,4 @@
-"""Callbacks of a phase that change weights: the best ones, a guard against NaN, averages."""
+"""Callbacks of a phase that change weights: best weights, a guard against NaN, averages."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,29 +18,29 @@ Logs = Mapping[str, float] | None
 
 
 class TrainedWeights:
-    """The variables that a phase changes, copied and put back together.
+    """Copies of the variables that a phase changes, which can be restored.
 
     Frozen weights are not copied: that would take longer than an epoch on cached features.
 
     Args:
         variables: Weights that train, and the statistics that training updates beside them.
-        optimizer: Its averages, if it has any, are copied in place of the weights: they are what is validated.
+        optimizer: Its averages, if it has any, are copied instead of the weights: they are what is validated.
     """
 
     def __init__(self, variables: Sequence[Variable], optimizer: Optimizer | None = None) -> None:
         self._variables = list(variables)
         averages = averages_by_id(optimizer) if optimizer is not None else {}
         self._validated = [averages.get(id(variable), variable) for variable in self._variables]
-        # Not the averages, which an optimizer may start with zeros.
+        # Not the averages: an optimizer may initialize them with zeros.
         self.latest = _copies(self._variables)
         """The copies that were made last, at first of the weights as they are now."""
 
     def take(self) -> None:
-        """Copy what is validated into :attr:`latest`."""
+        """Copy the validated weights into :attr:`latest`."""
         self.latest = _copies(self._validated)
 
     def put_back(self, values: Sequence[Array]) -> None:
-        """Let the variables have these values."""
+        """Set the variables to these values."""
         shapes = [tuple(variable.shape) for variable in self._variables]
         if shapes != [value.shape for value in values]:
             raise CheckpointError(
@@ -64,10 +64,10 @@ def averages_by_id(optimizer: Optimizer) -> dict[int, Variable]:
 
 
 class Averages(keras.callbacks.Callback):
-    """Validates the averages of the weights in place of the weights.
+    """Validates the averages of the weights instead of the weights.
 
     ``keras.callbacks.SwapEMAWeights`` swaps by adding and subtracting, which rounds, and leaves the wrong ones in the
-    model if early stopping ends a fit. When a fit ends, Keras itself puts the averages in place.
+    model if early stopping ends training. At the end of ``fit``, Keras itself restores the averages.
 
     Args:
         optimizer: Built, with ``use_ema``.
@@ -78,7 +78,7 @@ class Averages(keras.callbacks.Callback):
         self._pairs = list(zip(variables_of(optimizer), averages_of(optimizer), strict=True))
 
     def swap(self) -> None:
-        """Exchange the weights and their averages; a second call undoes it, to the bit."""
+        """Exchange the weights and their averages; a second call reverses it exactly."""
         for variable, average in self._pairs:
             if average is not None:
                 value = keras.ops.copy(variable)
@@ -102,7 +102,7 @@ class NanGuard(keras.callbacks.Callback):
     """Stops a phase if its loss becomes NaN or infinite, and restores the weights of the last epoch before.
 
     Args:
-        weights: Are copied after every epoch. Callbacks behind this one find the copies in ``latest``.
+        weights: Copied after every epoch. Later callbacks find the copies in ``latest``.
     """
 
     def __init__(self, weights: TrainedWeights) -> None:
@@ -117,7 +117,7 @@ class NanGuard(keras.callbacks.Callback):
         """Stop if the loss is NaN or infinite.
 
         Raises:
-            TrainingError: It is. The last good weights are in the model.
+            TrainingError: The loss is NaN or infinite. The last good weights are in the model.
         """
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
@@ -136,7 +136,7 @@ class NanGuard(keras.callbacks.Callback):
         return self._weights.latest
 
     def set_state(self, state: list[Array]) -> None:
-        """Take the last good weights from a checkpoint."""
+        """Restore the last good weights from a checkpoint."""
         self._weights.latest = _arrays(state)
 
 
@@ -146,7 +146,7 @@ class BestWeights(keras.callbacks.Callback):
     The next phase starts from them, so that only what it changes has to be copied.
 
     Args:
-        monitor: Chooses the epoch; None leaves the last weights.
+        monitor: The metric that chooses the epoch; None keeps the last weights.
     """
 
     def __init__(self, monitor: Monitor | None = None) -> None:
@@ -157,10 +157,10 @@ class BestWeights(keras.callbacks.Callback):
         self._weights = TrainedWeights(())
 
     def watch(self, weights: TrainedWeights) -> None:
-        """Prepare for a phase; if there was a best epoch, the model has its weights now.
+        """Prepare for a phase; if there is a best epoch, the model already has its weights.
 
         Args:
-            weights: What the phase changes; someone else takes the copies after each epoch.
+            weights: The variables that the phase changes; another callback copies them after each epoch.
         """
         self._weights = weights
         self._best = None if self._value is None else weights.latest
@@ -182,7 +182,7 @@ class BestWeights(keras.callbacks.Callback):
         return {"value": self._value, "weights": self._best}
 
     def set_state(self, state: JsonObject) -> None:
-        """Take the best value and its weights from a checkpoint."""
+        """Restore the best value and its weights from a checkpoint."""
         value, best = state["value"], state["weights"]
         self._value = None if value is None else float(value)
         self._best = None if best is None else _arrays(best)

@@ -1,4 +1,4 @@
-"""What a checkpoint of a run holds, when one is taken, and how training continues from it, bit for bit."""
+"""The content and the schedule of a run's checkpoints, and how training continues from one exactly."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,12 +19,12 @@ from keras_transfer.training.monitors import Monitor
 
 @dataclass(frozen=True)
 class Position:
-    """How far a run has come.
+    """The progress of a run.
 
     Attributes:
-        phase: Index of the one that it is in.
-        epoch: How many epochs of it are done; all of them if it has ended, also if it was stopped early.
-        step: How many steps of the next epoch are done.
+        phase: Index of the current phase.
+        epoch: Number of its completed epochs; all of them if it has ended, even if it was stopped early.
+        step: Number of completed steps of the next epoch.
     """
 
     phase: int = 0
@@ -34,20 +34,20 @@ class Position:
 
 @runtime_checkable
 class Stateful(Protocol):
-    """A part of a run that a checkpoint holds."""
+    """A part of a run whose state is in checkpoints."""
 
     def get_state(self) -> Any:
         """Return nested mappings and sequences of numbers, strings, None and arrays."""
 
     def set_state(self, state: Any) -> None:
-        """Become what it was when :meth:`get_state` returned the state."""
+        """Restore a state that :meth:`get_state` returned."""
 
 
 class Variables:
-    """Variables of Keras: weights, states of seeds, an optimizer's, metrics'.
+    """Keras variables: weights, seed states, or those of an optimizer or of metrics.
 
     Args:
-        what: What they are, for messages.
+        what: Their description for messages.
         variables: In an order that is the same in every process.
     """
 
@@ -55,14 +55,14 @@ class Variables:
         self._what, self._variables = what, variables
 
     def get_state(self) -> list[Array]:
-        """Return their values."""
+        """Return the values of the variables."""
         return [np.asarray(keras.ops.convert_to_numpy(variable)) for variable in self._variables]
 
     def set_state(self, state: Sequence[Array]) -> None:
-        """Restore values, bit for bit.
+        """Restore values exactly.
 
         Raises:
-            CheckpointError: They are those of other variables; none was changed.
+            CheckpointError: The values are for other variables; none was changed.
         """
         here = [f"{tuple(variable.shape)} {_kind(variable.dtype)}" for variable in self._variables]
         there = [f"{value.shape} {_kind(value.dtype)}" for value in state]
@@ -88,19 +88,19 @@ def _describe_damage(name: str, problem: object) -> CheckpointError:
 
 
 def _kind(dtype: Any) -> str:
-    """The kind of a type of numbers, whatever its size: a precision may be another one on another device."""
+    """The kind of a numeric type, regardless of its size: the precision may differ on another device."""
     return str(dtype).rstrip("0123456789")
 
 
 class Stopwatch:
-    """Seconds that a run has taken, over all processes that it was resumed in."""
+    """The duration of a run in seconds, over all processes in which it was resumed."""
 
     def __init__(self) -> None:
         self._started = time.perf_counter()
 
     @property
     def seconds(self) -> float:
-        """Until now."""
+        """The duration until now."""
         return time.perf_counter() - self._started
 
     def get_state(self) -> float:
@@ -108,44 +108,44 @@ class Stopwatch:
         return self.seconds
 
     def set_state(self, state: float) -> None:
-        """Continue from the seconds so far."""
+        """Continue from an earlier duration."""
         self._started = time.perf_counter() - float(state)
 
 
 class EarlyStopping(keras.callbacks.EarlyStopping):
-    """Keras' own, with what it has seen as a state.
+    """Keras' early stopping with a state for checkpoints.
 
     Args:
-        monitor: What is watched.
+        monitor: The metric that is monitored.
         patience: Epochs without an improvement before the phase ends.
     """
 
     def __init__(self, monitor: Monitor, *, patience: int) -> None:
         super().__init__(monitor=monitor.name, mode=monitor.mode, patience=patience)
-        self.on_train_begin()  # before a fit begins, it has seen nothing
+        self.on_train_begin()  # initializes its state before a fit
 
     def get_state(self) -> JsonObject:
-        """Return the best value and how long ago it was."""
+        """Return the best value and the number of epochs since."""
         best = None if self.best is None else float(self.best)
         return {"best": best, "best_epoch": self.best_epoch, "wait": self.wait, "stopped_epoch": self.stopped_epoch}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Continue from a state."""
+        """Restore a state."""
         best, *epochs = (state[name] for name in ("best", "best_epoch", "wait", "stopped_epoch"))
         self.best = None if best is None else float(best)
         self.best_epoch, self.wait, self.stopped_epoch = map(int, epochs)
 
 
 class Checkpoints:
-    """A run's checkpoints: when they are taken, what they hold, and the one that the run continues from.
+    """A run's checkpoints: when they are written, what they contain, and the one that the run continues from.
 
     Args:
         store: Where they are stored.
-        config: How often they are taken.
-        record: What distinguishes this run from others; every checkpoint holds it.
-        interruption: Asks the run to end.
+        config: How often they are written.
+        record: Identifies the run; every checkpoint contains it.
+        interruption: Requests the run to end.
         start: The state to continue from, or None.
-        distribution: The processes of the run: all take a checkpoint at the same step, and the chief writes it.
+        distribution: The processes of the run: all checkpoint at the same step, and the chief writes.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class Checkpoints:
         return self._start is not None
 
     def add(self, name: str, part: Stateful) -> None:
-        """Let checkpoints hold a part of the run; if the run is resumed, restore the part.
+        """Add a part of the run to checkpoints; if the run is resumed, restore the part.
 
         Raises:
             CheckpointError: The checkpoint to resume from lacks the part.
@@ -191,7 +191,7 @@ class Checkpoints:
         """Restore a part from the checkpoint to continue from.
 
         Raises:
-            CheckpointError: The checkpoint holds something else under that name.
+            CheckpointError: The checkpoint contains something else under that name.
         """
         try:
             part.set_state(self.state_of(name))
@@ -199,11 +199,11 @@ class Checkpoints:
             raise _describe_damage(name, error) from error
 
     def hold(self, name: str, state: Any) -> None:
-        """Let checkpoints hold a state that does not change any more."""
+        """Add a state that no longer changes to checkpoints."""
         self._held[name] = state
 
     def state_of(self, name: str) -> Any:
-        """Return the state of a part in the checkpoint to continue from; None without one."""
+        """Return the state of a part in the checkpoint to continue from; None without a checkpoint."""
         if self._start is None:
             return None
         if name not in self._start:
@@ -211,7 +211,7 @@ class Checkpoints:
         return self._start[name]
 
     def is_due(self) -> bool:
-        """Return, after each step, whether it is time for a checkpoint, or the run is to end after one."""
+        """Return, after each step, whether a checkpoint is due, or the run has to end after one."""
         self._steps += 1
         by_steps = self._config.every_steps is not None and self._steps >= self._config.every_steps
         waited = time.monotonic() - self._saved_at
@@ -219,25 +219,25 @@ class Checkpoints:
         return self._distribution.any(by_steps or by_seconds or self.interruption.asked)
 
     def must_end(self) -> bool:
-        """Return whether any process of the run was asked to end; this one then ends too."""
+        """Return whether any process of the run was asked to end; this one then has to end, too."""
         if self._distribution.any(self.interruption.asked):
             self.interruption.asked = True
         return self.interruption.asked
 
     def begin(self, position: Position, **state: Any) -> None:
-        """Take a run's very first checkpoint: from then on it can be resumed."""
+        """Write a run's first checkpoint: from then on it can be resumed."""
         if not self._distribution.broadcast(self._store.names()):
             self.save(position, **state)
 
     def save(self, position: Position, **state: Any) -> None:
-        """Take a checkpoint.
+        """Write a checkpoint.
 
         Args:
             position: How far the run has come.
-            **state: Further parts.
+            **state: Additional parts.
 
         Raises:
-            CheckpointError: It cannot be written, and there is no earlier one.
+            CheckpointError: The checkpoint cannot be written, and there is no earlier one.
         """
         parts = {name: part.get_state() for name, part in self._parts.items()}
         if self._distribution.is_chief:
@@ -247,17 +247,17 @@ class Checkpoints:
 
 @dataclass(frozen=True)
 class CheckpointedPhase:
-    """What checkpoints need to know of a phase.
+    """What checkpoints need from a phase.
 
     Attributes:
         number: The phase's index in the run.
-        epochs: Of the phase.
-        steps: Of an epoch.
-        trainer: Compiled.
+        epochs: Number of epochs of the phase.
+        steps: Number of steps per epoch.
+        trainer: The compiled trainer.
         trained: Indices of the variables that train, among those of the whole model.
-        targets: Shape and type of a batch of them: a ``tf.TensorSpec`` or the like.
-        parts: The phase's callbacks that have a state, by name.
-        before_leaving: Called if the run is to end in the middle of a validation.
+        targets: Shape and type of a batch of targets: a ``tf.TensorSpec`` or the like.
+        parts: The phase's callbacks with a state, by name.
+        before_leaving: Called if the run has to end in the middle of a validation.
     """
 
     number: int
@@ -271,13 +271,13 @@ class CheckpointedPhase:
 
 
 class Checkpointer(keras.callbacks.Callback):
-    """Takes the checkpoints of a phase; if the run is resumed in it, lets ``fit`` continue from there.
+    """Writes the checkpoints of a phase; if the run is resumed in it, lets ``fit`` continue from there.
 
-    It comes last among the callbacks, so that it sees what the others have made of a step or an epoch.
+    It is the last callback, so that it sees the state of the others after each step or epoch.
 
     Args:
-        checkpoints: The run's.
-        phase: Which one this is.
+        checkpoints: The run's checkpoints.
+        phase: The current phase.
     """
 
     def __init__(self, checkpoints: Checkpoints, phase: CheckpointedPhase) -> None:
@@ -291,13 +291,13 @@ class Checkpointer(keras.callbacks.Callback):
         self._logs: Any = None
 
     def begin(self) -> int:
-        """Restore the optimizer, or take the first checkpoint.
+        """Restore the optimizer, or write the first checkpoint.
 
         Returns:
             The epoch to start with.
 
         Raises:
-            CheckpointError: Other weights trained in this phase when the checkpoint was taken.
+            CheckpointError: Other weights were trained in this phase when the checkpoint was written.
         """
         if not self._resumes:
             self._checkpoints.begin(self._start, **self._phase_state(None))
@@ -318,7 +318,7 @@ class Checkpointer(keras.callbacks.Callback):
         return self._start.epoch
 
     def _build(self) -> None:
-        """Make what is otherwise made with a batch: there may be none left in the epoch, nor one after it."""
+        """Create variables that are otherwise created with the first batch: there may be no batch left in the epoch."""
         targets, outputs = _zeros(self._phase.targets), _zeros(self._trainer.output)
         self._trainer.compute_loss(None, targets, outputs)
         self._trainer.compute_metrics(None, targets, outputs)
@@ -349,7 +349,7 @@ class Checkpointer(keras.callbacks.Callback):
             self._restore_parts()
 
     def _restore_parts(self) -> None:
-        """Restore what the other callbacks have just reset."""
+        """Restore the callbacks, which have just reset their states."""
         for name, part in self._phase.parts.items():
             self._checkpoints.restore(name, part)
 
@@ -363,7 +363,7 @@ class Checkpointer(keras.callbacks.Callback):
             left -= 1
             if not left:
                 trainer.train_function = train
-            # On JAX, a step takes (state, batches) and gives (logs, state).
+            # On JAX, a step takes (state, batches) and returns (logs, state).
             return self._logs if len(arguments) == 1 else (self._logs, arguments[0])
 
         trainer.train_function = skip
@@ -378,37 +378,37 @@ class Checkpointer(keras.callbacks.Callback):
         if not isinstance(state, list):
             raise _describe_damage("metrics", "expected arrays")
         if len(self._trainer.metrics_variables) < len(state):
-            self._build()  # which on one device otherwise is in the first step
+            self._build()  # on one device, the first step would do this
         self._checkpoints.restore("metrics", self._metric_variables)
         self._logs = self._trainer.get_metrics_result()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Take a checkpoint if it is time for one or the run is to end."""
+        """Write a checkpoint if it is due or the run has to end."""
         if not self.skips(batch) and self._checkpoints.is_due():
             sync_variables(self._trainer)
             self._save(self._epoch, batch + 1, self._metric_variables.get_state())
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Remember the metrics of the epoch's steps: those of the validation replace them."""
+        """Store the metrics of the epoch's steps: validation overwrites them."""
         self._metrics = self._metric_variables.get_state()
 
     def on_test_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """If the run is to end, do not wait for the validation: it is repeated after resuming."""
+        """If the run has to end, do not wait for the validation: it is repeated after resuming."""
         if self._checkpoints.must_end():
             sync_variables(self._trainer)
             self._phase.before_leaving()
             self._save(self._epoch, self._phase.steps, self._metrics)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Take a checkpoint; that of the last epoch waits for the end of the phase."""
+        """Write a checkpoint; that of the last epoch is written at the end of the phase."""
         if epoch + 1 < self._phase.epochs and not self._trainer.stop_training:
             self._save(epoch + 1)
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Take a checkpoint with the weights that the next phase starts from."""
+        """Write a checkpoint with the weights that the next phase starts from."""
         self._save(self._phase.epochs)
 
 
 def _zeros(tensor: Any) -> Tensor:
-    """One example of a batch, in which a length that may differ is 1."""
+    """A batch of one example, in which unknown dimensions are 1."""
     return keras.ops.zeros([length or 1 for length in tensor.shape], keras.backend.standardize_dtype(tensor.dtype))

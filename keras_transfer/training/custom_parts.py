@@ -1,4 +1,4 @@
-"""Loss, metrics and optimizer that a user gives from Python, in place of the recipe's own."""
+"""Loss, metrics and optimizer from Python, which replace or extend those of the recipe."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -24,14 +24,14 @@ _OPTIMIZER_KEYS = ("learning_rate", "schedule", "warmup", "weight_decay", "l2_sp
 
 @dataclass(frozen=True)
 class CustomParts:
-    """What a user gives from Python; what is None or empty, the recipe makes.
+    """The parts that a user gives from Python; the recipe makes those that are None or empty.
 
     Attributes:
-        loss: Takes targets as the head encodes them and raw outputs: one-hot classes and logits, labels of 0 and 1 and
-            logits, or standardized numbers. A head whose loss is given is trained, never solved.
-        metrics: Keras metrics, or functions of targets and predictions, reported every epoch beside the head's own.
-            They take what a finished run predicts: probabilities, or numbers in their own units. One that chooses an
-            epoch has the attribute ``direction``, ``"max"`` or ``"min"``, unless Keras knows it.
+        loss: A function of encoded targets and raw outputs: one-hot classes and logits, labels of 0 and 1 and logits,
+            or standardized numbers. A head with a custom loss is trained, never solved.
+        metrics: Keras metrics, or functions of targets and predictions, reported every epoch in addition to the head's
+            own. They take the predictions of a finished run: probabilities, or numbers in their own units. A metric
+            that chooses an epoch needs the attribute ``direction``, ``"max"`` or ``"min"``, unless Keras knows it.
         optimizer: Each phase trains with a fresh copy of it, made from its configuration, at its learning rate times
             the phase's factor.
 
@@ -47,20 +47,20 @@ class CustomParts:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the parts that are given: a recipe file alone cannot repeat them."""
+        """The names of the parts that are given: a recipe file alone cannot reproduce them."""
         given = {"loss": self.loss is not None, "metrics": bool(self.metrics), "optimizer": self.optimizer is not None}
         return tuple(name for name, is_given in given.items() if is_given)
 
     def get_state(self) -> JsonObject:
-        """Return what the parts are: a checkpoint cannot hold them, and a run is resumed with the same ones."""
+        """Return a description of the parts: checkpoints cannot store them, and a resumed run needs the same ones."""
         metrics = [[_name(metric), _describe(metric)] for metric in self.metrics]
         return {"loss": _describe(self.loss), "metrics": metrics, "optimizer": _describe(self.optimizer)}
 
     def set_state(self, state: JsonObject) -> None:
-        """Compare the parts with those that a run was started with.
+        """Compare the parts with those with which a run was started.
 
         Raises:
-            CheckpointError: They are others.
+            CheckpointError: The parts differ.
         """
         now = self.get_state()
         lines = [f"{name}: {state[name]} then, {now[name]} now" for name in now if now[name] != state[name]]
@@ -83,10 +83,10 @@ class CustomParts:
         return marks
 
     def check_marks(self, training: TrainingConfig) -> None:
-        """Check that a recipe names the parts that are given, and no others: a file cannot hold them.
+        """Check that a recipe names exactly the parts that are given: a file cannot contain them.
 
         Raises:
-            ConfigError: A part is named that is not given.
+            ConfigError: A part that is named is not given.
         """
         for key in ("loss", "metrics", "optimizer"):
             named = getattr(training, key)
@@ -104,10 +104,10 @@ class CustomParts:
         return self.loss is None
 
     def check(self, head: Head, training: TrainingConfig, *, policy: str, phases: Sequence[Phase]) -> None:
-        """Find what does not fit a recipe, before anything is trained.
+        """Check before training that the parts fit the recipe.
 
         Raises:
-            ConfigError: All problems at once.
+            ConfigError: They do not; all problems are reported at once.
         """
         problems = [
             *_find_problems_of_loss(self.loss, head, training, phases),
@@ -124,11 +124,11 @@ class CustomParts:
         return head.loss(label_smoothing=config.label_smoothing) if self.loss is None else self.loss
 
     def make_metrics(self, head: Head, names: Sequence[str] = ()) -> list[Metric]:
-        """Return new metrics of a phase: the head's, and those given."""
+        """Return new metrics for a phase: the head's, and the given ones."""
         return [*head.metrics(names), *(_OfPredictions(_copy_metric(metric), head) for metric in self.metrics)]
 
     def metric_modes(self, head: Head) -> dict[str, Mode | None]:
-        """Return for each metric given whether a higher value is better; None if that is unknown."""
+        """Return whether a higher value is better for each given metric; None if unknown."""
         return {_name(metric): _mode(metric) for metric in self.metrics}
 
     def make_optimizer(self, rate: float) -> Optimizer | None:
@@ -141,7 +141,7 @@ BUILT_IN = CustomParts()
 
 
 def copy_optimizer(optimizer: Optimizer, *, rate: float) -> Optimizer:
-    """Make an optimizer again from its configuration, without its state."""
+    """Copy an optimizer from its configuration, without its state."""
     config: JsonObject = optimizer.get_config()
     learning_rate = config["learning_rate"]
     if isinstance(learning_rate, dict):
@@ -153,17 +153,17 @@ def copy_optimizer(optimizer: Optimizer, *, rate: float) -> Optimizer:
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
 class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule times a factor.
+    """A schedule multiplied by a factor.
 
     Args:
-        factor: On every value.
+        factor: The factor.
     """
 
     def __init__(self, schedule: Any, factor: float) -> None:
         self.schedule, self.factor = schedule, factor
 
     def __call__(self, step: Tensor) -> Tensor:
-        """Return the learning rate of a step."""
+        """Return the learning rate for a step."""
         return self.schedule(step) * self.factor
 
     def get_config(self) -> JsonObject:
@@ -175,7 +175,7 @@ class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class _OfPredictions(keras.metrics.Metric):
-    """A user's metric, which takes predictions, as one of raw outputs."""
+    """A user's metric, which takes predictions, as a metric of raw outputs."""
 
     def __init__(self, metric: Metric, head: Head) -> None:
         super().__init__(name=metric.name)
@@ -192,7 +192,7 @@ class _OfPredictions(keras.metrics.Metric):
 
 
 def _describe(part: Any) -> Any:
-    """Class and configuration, as JSON returns them, without a name that Keras may have counted up."""
+    """Class and configuration as JSON, without a name that Keras may have numbered."""
     if part is None:
         return None
     if not hasattr(part, "get_config"):
@@ -212,7 +212,7 @@ def _mode(metric: Metric | LossFunction) -> Mode | None:
 
 
 def _copy_metric(metric: Metric | LossFunction) -> Metric:
-    """A new metric if its class can make it again, so that it belongs to the devices of the run."""
+    """A copy of the metric if its class can make one, so that it belongs to the devices of the run."""
     if not isinstance(metric, keras.metrics.Metric):
         return keras.metrics.MeanMetricWrapper(metric, name=_name(metric))
     kind = type(metric)

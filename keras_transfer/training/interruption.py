@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP as a request: a run takes a checkpoint at its next step and leaves."""
+"""Handle SIGTERM and SIGHUP as a request: a run writes a checkpoint at its next step and ends."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ _SIGNALS = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signa
 
 
 class _Stop(KeyboardInterrupt):
-    """Raised wherever the main thread is: libraries take other exceptions for errors of their own, and rename them."""
+    """Raised in the main thread wherever it is: libraries convert other exceptions to their own."""
 
     def __init__(self, exit_code: int) -> None:
         super().__init__()
@@ -25,12 +25,12 @@ class _Stop(KeyboardInterrupt):
 class Interruption:
     """Listens for SIGTERM and SIGHUP while a run trains.
 
-    Outside of training there is nothing to save, and the run ends at once. A second SIGTERM is left to the system,
-    which ends the process. A second SIGHUP is not: a terminal that closes sends one to every process, and so does
+    Outside of training there is nothing to save, and the run ends at once. A second SIGTERM is handled by the system,
+    which ends the process. A second SIGHUP is ignored: a terminal that closes sends one to every process, and so does
     ``launch``.
 
     Args:
-        grace_seconds: How long the next step and its checkpoint may take; then the process ends without.
+        grace_seconds: Time limit for the next step and its checkpoint; after it, the process ends without them.
     """
 
     def __init__(self, folder: Path, *, grace_seconds: float) -> None:
@@ -44,12 +44,12 @@ class Interruption:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Listen, unless a signal has a handler already or this is not the main thread, where there can be none.
+        """Install signal handlers, unless a signal already has one or this is not the main thread, where none can be.
 
         A signal that is ignored, as nohup ignores SIGHUP, stays ignored.
 
         Raises:
-            RunInterrupted: A signal came while there was nothing to save.
+            RunInterrupted: A signal was received while there was nothing to save.
         """
         mine = threading.current_thread() is threading.main_thread()
         numbers = [number for number in _SIGNALS if mine and signal.getsignal(number) is signal.SIG_DFL]
@@ -77,10 +77,10 @@ class Interruption:
             self._waits_for_a_step = False
 
     def leave(self) -> None:
-        """End the run if that was asked for.
+        """End the run if this was requested.
 
         Raises:
-            RunInterrupted: It was.
+            RunInterrupted: It was requested.
         """
         if self.asked:
             raise self._describe()

@@ -1,4 +1,4 @@
-"""A range test: the learning rate rises from far too small to far too large, and the loss shows where it is right.
+"""A range test: the learning rate increases from far too small to far too large, and the loss shows the right range.
 
 Smith 2017 (arXiv 1506.01186); fastai's ``lr_find`` made it popular.
 """
@@ -29,7 +29,7 @@ from keras_transfer.training.policies import Phase
 
 _STEPS = 100
 _RATES = np.geomspace(1e-7, 10.0, _STEPS)
-# The first rates move nothing: what the loss is there is where it begins. They span a bit more than a decade.
+# The first rates do not change the weights: they measure the initial loss. They span a bit more than a decade.
 _BEGINNING = 15
 # In steps: about a third of a decade to each side. The window is centred, as a running mean would lag behind the rate.
 _SMOOTHING = 4.0
@@ -37,7 +37,7 @@ _SMOOTHING = 4.0
 
 @dataclass(frozen=True)
 class RangeTest:
-    """The loss while the learning rate rose.
+    """The loss as the learning rate increased.
 
     Attributes:
         rates: Values of training.learning_rate, one per step.
@@ -49,15 +49,15 @@ class RangeTest:
 
     @cached_property
     def smoothed(self) -> NDArray[np.float64]:
-        """The losses without most of the noise from batch to batch."""
+        """The losses with most of the noise between batches removed."""
         return np.asarray(gaussian_filter1d(np.asarray(self.losses, np.float64), _SMOOTHING, mode="nearest"))
 
     @cached_property
     def learning_rate(self) -> float:
-        """The suggestion, to two digits: where the smoothed loss has fallen half-way to its minimum.
+        """The suggestion, to two digits: the rate at which the smoothed loss has fallen half-way to its minimum.
 
-        In a fall that is symmetric in the logarithm of the rate, this is its steepest point. It is steadier than the
-        steepest slope, which in a noisy curve is anywhere.
+        If the fall is symmetric in the logarithm of the rate, this is its steepest point. It is more robust than the
+        steepest slope, which can be anywhere in a noisy curve.
 
         Raises:
             ConfigError: The loss never falls by more than its noise.
@@ -65,7 +65,7 @@ class RangeTest:
         start = float(np.mean(self.losses[:_BEGINNING]))
         lowest = int(self.smoothed.argmin())
         least = float(self.smoothed[lowest])
-        # Neighbours differ by the noise of two batches. The climb at the end is no noise.
+        # Neighbours differ by the noise of two batches. The increase at the end is not noise.
         noise = float(np.std(np.diff(self.losses[: max(lowest + 1, _BEGINNING)]))) / math.sqrt(2)
         above = np.flatnonzero(self.smoothed[: lowest + 1] > (start + least) / 2)
         if not above.size or start - least <= noise:
@@ -84,7 +84,7 @@ class RangeTest:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return what ``find-lr --json`` prints."""
+        """Return the JSON of ``find-lr --json``."""
         return {
             "learning_rate": self.learning_rate,
             "phase": self.phase,
@@ -103,18 +103,18 @@ def run_range_test(
     head: SolvedHead | None = None,
     custom: CustomParts = BUILT_IN,
 ) -> RangeTest:
-    """Train a phase for at most 100 steps while the learning rate rises, and restore everything.
+    """Train a phase for at most 100 steps while the learning rate increases, and restore everything.
 
     Args:
-        model: Afterwards its weights, BatchNorm statistics and random states are bit for bit what they were. Its
-            ``trainable`` flags are left as the phase sets them.
-        config: Says how; its learning rate is not used.
-        inputs: What is trained on which batches; they are repeated if there are fewer than 100.
-        head: A solved head that the phase starts with; None to start with the head as it is.
+        model: Its weights, BatchNorm statistics and random states are restored exactly. Its ``trainable`` flags are
+            left as the phase sets them.
+        config: How to train; its learning rate is not used.
+        inputs: The trainer and its batches, which are repeated if there are fewer than 100.
+        head: A solved head that the phase starts with; None to start with the current head.
 
     Raises:
         ConfigError: An optimizer was given from Python: its learning rate is not the recipe's.
-        TrainingError: The loss is NaN or infinite before any rate could be the reason.
+        TrainingError: The loss is NaN or infinite before any rate could be the cause.
     """
     if custom.optimizer is not None:
         raise ConfigError(
@@ -124,7 +124,7 @@ def run_range_test(
     with restored(model.trainer.variables):
         if head is not None:
             model.top.get_layer(LOGITS).set_weights([head.kernel, head.bias])
-        # Any number will do: sweep() has a schedule of its own. The averages would never be looked at.
+        # The value is not used: sweep() has its own schedule. The averages would not be used, either.
         some_rate = config.model_copy(update={"learning_rate": float(_RATES[0]), "ema": 0.0})
         every = config.accumulate_steps
         apply_phase(model, phase, config=some_rate, trainer=inputs.trainer, steps=_STEPS * every, custom=custom)
@@ -133,18 +133,18 @@ def run_range_test(
 
 
 def sweep(trainer: Model, batches: Batches, *, factor: float = 1.0, every: int = 1) -> list[float]:
-    """Train at rising rates until the loss is several times what it was, NaN, or infinite.
+    """Train at increasing rates until the loss is several times its initial value, NaN, or infinite.
 
     Args:
-        trainer: Compiled, with an optimizer that follows a schedule; gets another one. Its weights change.
-        batches: Of (inputs, targets, weights); repeated if there are too few.
+        trainer: Compiled, with an optimizer that follows a schedule; its schedule is replaced, and its weights change.
+        batches: Batches of (inputs, targets, weights); repeated if there are too few.
         every: Batches per update of the trainer's optimizer.
 
     Returns:
         The loss of the batches of each update, before it.
 
     Raises:
-        TrainingError: The loss is NaN or infinite before any rate could be the reason.
+        TrainingError: The loss is NaN or infinite before any rate could be the cause.
     """
     trainer.optimizer.learning_rate = keras.optimizers.schedules.ExponentialDecay(
         float(_RATES[0]) * factor, decay_steps=_STEPS - 1, decay_rate=float(_RATES[-1] / _RATES[0])
@@ -168,7 +168,7 @@ def sweep(trainer: Model, batches: Batches, *, factor: float = 1.0, every: int =
 
 
 def _has_diverged(losses: Sequence[float]) -> bool:
-    """Whether the running mean is four times its minimum. If the loss is small already, noise alone reaches that."""
+    """Whether the running mean is four times its minimum and twice the initial loss: noise may reach the former."""
     means = np.convolve(losses, np.full(5, 0.2), mode="valid")
     return bool(means[-1] > max(4.0 * means.min(), 2.0 * np.mean(losses[:_BEGINNING])))
 
@@ -187,6 +187,6 @@ def plot_range_test(test: RangeTest, image: Path) -> None:
     axes.plot(test.rates, test.smoothed, label="smoothed")
     axes.axvline(test.learning_rate, color="grey", linestyle=":", label=f"{test.learning_rate:g}")
     axes.set(xlabel="training.learning_rate", ylabel="loss", xscale="log", title=f"phase {test.phase}")
-    axes.set_ylim(0.0, 2.0 * test.smoothed[0])  # the explosion at the end would flatten what comes before it
+    axes.set_ylim(0.0, 2.0 * test.smoothed[0])  # the divergence at the end would flatten the rest of the curve
     axes.legend(frameon=False)
     figure.savefig(image, dpi=120)

@@ -1,4 +1,4 @@
-"""Which metric chooses the best epoch or stops a phase, and whether a higher value of it is better."""
+"""Metrics that choose the best epoch or stop a phase, and whether higher values of them are better."""
 
 import math
 from collections.abc import Mapping
@@ -16,10 +16,10 @@ _VALIDATION = "val_"
 
 @dataclass(frozen=True)
 class Monitor:
-    """A value of each epoch that decides something.
+    """A metric of each epoch on which a decision is based.
 
     Attributes:
-        name: As in the history, such as ``val_loss``.
+        name: Its name in the history, such as ``val_loss``.
         mode: Whether a lower or a higher value is better.
     """
 
@@ -35,11 +35,11 @@ class Monitor:
 
 @dataclass(frozen=True)
 class Monitors:
-    """What a recipe decides by metrics.
+    """The decisions of a recipe that are based on metrics.
 
     Attributes:
         keep: Chooses the best epoch; None if the recipe keeps the last one.
-        early_stopping: Stops a phase; None if none does.
+        early_stopping: Stops a phase; None without early stopping.
     """
 
     keep: Monitor | None = None
@@ -47,22 +47,22 @@ class Monitors:
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """The metrics that are needed, without ``val_``."""
+        """The names of the metrics, without ``val_``."""
         return tuple(monitor.name.removeprefix(_VALIDATION) for monitor in (self.keep, self.early_stopping) if monitor)
 
 
 def find_monitors(config: TrainingConfig, head: Head, custom: CustomParts = BUILT_IN) -> Monitors:
-    """Find what a recipe's metrics are, before anything is trained.
+    """Resolve the metrics that a recipe names, before anything is trained.
 
     Args:
-        config: Names them in ``keep_metric`` and ``early_stopping.metric``.
+        config: Names the metrics in ``keep_metric`` and ``early_stopping.metric``.
 
     Raises:
-        ConfigError: There is no such metric, or whether more of it is better is unknown.
+        ConfigError: There is no such metric, or it is unknown whether higher values are better.
     """
     modes: dict[str, Mode | None] = {"loss": "min", **{metric.name: metric.mode for metric in head.epoch_metrics()}}
     modes |= custom.metric_modes(head)
-    # Numbers and masked tokens have nothing to calibrate, and a temperature belongs to no loss but the head's own.
+    # Numbers and masked tokens have no calibration, and a temperature only applies to the head's own loss.
     instead = {} if CALIBRATED_LOSS in modes and custom.loss is None else {CALIBRATED_LOSS: "loss"}
 
     def find(key: str, name: str) -> Monitor:

@@ -1,4 +1,4 @@
-"""Who watches a run train: its trackers, and the Keras callbacks that the user brings along."""
+"""Observers of training: a run's trackers, and the user's Keras callbacks."""
 
 import copy
 import time
@@ -22,10 +22,10 @@ def _skips_none(step: int) -> bool:
 
 
 class UserCallbacks(keras.callbacks.Callback):
-    """Keras callbacks from the user, as one that takes part in exact resume.
+    """The user's Keras callbacks, as one callback that supports exact resume.
 
-    Those with ``get_state`` and ``set_state`` continue with the state that they had at the checkpoint. None is called
-    for the steps of an epoch that an earlier process of the run has trained.
+    Callbacks with ``get_state`` and ``set_state`` continue with the state of the checkpoint. None is called for the
+    steps of an epoch that an earlier process of the run has trained.
 
     Args:
         callbacks: Called in this order, in every phase that trains by gradient descent.
@@ -52,10 +52,10 @@ class UserCallbacks(keras.callbacks.Callback):
     def get_state(self) -> dict[str, Any]:
         """Return the state of each callback that has one, by position and class; None for the others.
 
-        A validation that is interrupted is repeated, so during one this is the state before it.
+        A validation that is interrupted is repeated, so during validation this is the state before it.
 
         Raises:
-            ConfigError: A state has something that a checkpoint cannot hold.
+            ConfigError: A state contains something that a checkpoint cannot store.
         """
         if self._before_validation is not None:
             return self._before_validation
@@ -68,10 +68,10 @@ class UserCallbacks(keras.callbacks.Callback):
         return states
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Let the callbacks continue from their states.
+        """Restore the states of the callbacks.
 
         Raises:
-            CheckpointError: They are the states of other callbacks.
+            CheckpointError: The states belong to other callbacks.
         """
         if list(state) != self._names():
             raise CheckpointError(
@@ -109,12 +109,12 @@ class UserCallbacks(keras.callbacks.Callback):
         self._call("on_epoch_end", epoch, logs)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Pass on, unless the step was trained already."""
+        """Forward the call, unless the step has already been trained."""
         if not self.skips(batch):
             self._call("on_train_batch_begin", batch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Pass on, unless the step was trained already."""
+        """Forward the call, unless the step has already been trained."""
         if not self.skips(batch):
             self._call("on_train_batch_end", batch, logs)
 
@@ -139,7 +139,7 @@ def _is_stateful(callback: keras.callbacks.Callback) -> bool:
 
 @dataclass(frozen=True)
 class Observers:
-    """Who watches a run train.
+    """The observers of a run's training.
 
     Attributes:
         trackers: Receive the metrics of each epoch; none in processes other than the chief.
@@ -150,7 +150,7 @@ class Observers:
 
 
 class PhaseTracking(keras.callbacks.Callback):
-    """Passes a phase's steps and epochs on to trackers. It is the only way by which metrics leave training."""
+    """Forwards a phase's steps and epochs to trackers. Metrics leave training only through this callback."""
 
     def __init__(self, trackers: Trackers, phase: PhaseStarted) -> None:
         super().__init__()
@@ -166,7 +166,7 @@ class PhaseTracking(keras.callbacks.Callback):
         self._epoch, self._started = epoch + 1, time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Report the step, unless it was trained already."""
+        """Report the step, unless it has already been trained."""
         if not self.skips(batch):
             self._trackers.step_ended(StepEnded(self._phase, self._epoch, batch + 1, logs or {}))
 
@@ -180,9 +180,9 @@ class PhaseTracking(keras.callbacks.Callback):
         self._trackers.phase_ended(PhaseEnded(self._phase, self._epoch))
 
     def get_state(self) -> float:
-        """Return how many seconds of the epoch have passed."""
+        """Return the elapsed seconds of the epoch."""
         return time.perf_counter() - self._started
 
     def set_state(self, state: float) -> None:
-        """Let that many have passed already."""
+        """Restore the elapsed seconds of the epoch."""
         self._started = time.perf_counter() - float(state)

@@ -1,4 +1,4 @@
-"""The optimizer and its schedule."""
+"""The optimizer and its learning rate schedule."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from keras_transfer.training.policies import Phase
 def build_schedule(
     config: TrainingConfig, *, rate: float, steps: int
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Make a schedule that rises linearly from 0, then falls as a cosine to 0 or stays.
+    """Make a schedule that increases linearly from 0, then decreases as a cosine to 0 or stays constant.
 
     Returns:
         A function of the step.
@@ -32,7 +32,7 @@ def build_schedule(
         )
     warmup = round(config.warmup * steps)
     peak = config.learning_rate * rate
-    # A cosine that falls to all of its peak is constant.
+    # A cosine that decreases to its full peak is constant.
     return keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0 if warmup else peak,
         decay_steps=max(steps - warmup, 1),
@@ -44,30 +44,31 @@ def build_schedule(
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
 class StagedAdamW(keras.optimizers.Optimizer):
-    """AdamW with a learning rate for each variable, L2-SP, and slots that outlive a phase.
+    """AdamW with a learning rate factor for each variable, L2-SP, and slots that persist across phases.
 
-    AdamW is that of Loshchilov and Hutter (2019, arXiv 1711.05101). Where all factors are 1 and all weights began
+    AdamW is that of Loshchilov and Hutter (2019, arXiv 1711.05101). If all factors are 1 and all weights started
     together, the steps are those of ``keras.optimizers.AdamW``, except that biases and the weights of norms, which have
-    at most one axis, never decay. L2-SP (Li et al. 2018, arXiv 1802.01483) lets pretrained weights decay towards the
-    values that they had at the start, not towards zero; like weight decay it is decoupled from the gradient.
+    at most one axis, never decay. L2-SP (Li et al. 2018, arXiv 1802.01483) lets pretrained weights decay towards their
+    initial values instead of zero; like weight decay it is decoupled from the gradient.
 
-    ``keras.optimizers.MultiOptimizer`` would give each group of variables an optimizer, but it clips each group by a
-    norm of its own and has no ``learning_rate``.
+    ``keras.optimizers.MultiOptimizer`` would give each group of variables its own optimizer, but it clips each group by
+    a separate norm and has no ``learning_rate``.
 
-    What is given per variable is in the order of the variables that the optimizer is built on.
+    Values per variable are in the order of the variables that the optimizer is built on.
 
     Args:
-        weight_decay: Share of a weight that is taken off it in a step, times the learning rate.
+        weight_decay: Share of a weight that is subtracted in a step, times the learning rate.
         factors: On the learning rate, and with it on the decay, one per variable; all 1 by default.
-        l2_sp: Share of the distance from the start that is taken off in a step, times the learning rate.
+        l2_sp: Share of the distance from the start that is subtracted in a step, times the learning rate.
         new: Whether a variable has no pretrained start, and so keeps weight decay; none by default.
         beta_1: Decay of the gradients' running mean.
         beta_2: Decay of the squared gradients' running mean.
         epsilon: Least denominator.
-        **options: Those of ``keras.optimizers.Optimizer``, such as ``global_clipnorm`` and ``use_ema``.
+        **options: Options of ``keras.optimizers.Optimizer``, such as ``global_clipnorm`` and ``use_ema``.
 
     Attributes:
-        references: Where L2-SP pulls each variable to, an optimizer variable or None; there once it is built.
+        references: The value towards which L2-SP pulls each variable: an optimizer variable or None; set when it is
+            built.
     """
 
     def __init__(
@@ -94,10 +95,10 @@ class StagedAdamW(keras.optimizers.Optimizer):
         self.epsilon = epsilon
 
     def build(self, variables: Sequence[Variable]) -> None:
-        """Make the slots; the first call counts.
+        """Create the slots; only the first call has an effect.
 
         Raises:
-            ValueError: ``factors`` or ``new`` are not one per variable.
+            ValueError: ``factors`` or ``new`` do not have one value per variable.
         """
         if self.built:
             return
@@ -120,7 +121,7 @@ class StagedAdamW(keras.optimizers.Optimizer):
             self._add_reference(variable) if pull else None for variable, pull in zip(variables, pulled, strict=True)
         )
         if self.use_ema:
-            # Keras' averages are zeros before the first step: whoever used them then would wipe the model.
+            # Keras' averages are zeros before the first step: using them then would erase the model.
             for average, variable in zip(averages_of(self), variables, strict=True):
                 if average is not None:
                     average.assign(keras.ops.copy(variable))
@@ -132,7 +133,7 @@ class StagedAdamW(keras.optimizers.Optimizer):
         )
 
     def update_step(self, gradient: Tensor, variable: Variable, learning_rate: Tensor) -> None:
-        """Move one variable."""
+        """Update one variable."""
         ops, dtype, index = keras.ops, variable.dtype, index_of(self, variable)
         mean, square, reference = self._momentums[index], self._velocities[index], self.references[index]
         gradient = ops.cast(gradient, dtype)
@@ -148,14 +149,14 @@ class StagedAdamW(keras.optimizers.Optimizer):
             return
         self.assign_add(mean, ops.multiply(ops.subtract(gradient, mean), 1 - self.beta_1))
         self.assign_add(square, ops.multiply(ops.subtract(ops.square(gradient), square), 1 - self.beta_2))
-        # Both running means begin at zero; this is the ratio of what each lacks.
+        # Both running means start at zero; this is the ratio of their bias corrections.
         bias = ops.sqrt(1 - ops.power(self.beta_2, step)) / (1 - ops.power(self.beta_1, step))
         self.assign_sub(variable, ops.divide(ops.multiply(mean, rate * bias), ops.add(ops.sqrt(square), self.epsilon)))
 
     def _move_by_kernel(
         self, variable: Variable, *, gradient: Tensor, mean: Variable, square: Variable, rate: Tensor, step: Tensor
     ) -> None:
-        """The same in one pass over the memory: on two cores four times as fast, which short texts are bound by."""
+        """Do the same in one pass over memory: four times as fast on two cores, which matters for short texts."""
         tf.raw_ops.ResourceApplyAdam(
             var=_resource(variable).handle,
             m=_resource(mean).handle,
@@ -166,14 +167,14 @@ class StagedAdamW(keras.optimizers.Optimizer):
             beta1=self.beta_1,
             beta2=self.beta_2,
             epsilon=self.epsilon,
-            grad=tf.convert_to_tensor(gradient),  # an embedding's comes as rows
+            grad=tf.convert_to_tensor(gradient),  # that of an embedding is sparse
         )
 
     def carry_over(self, earlier: "StagedAdamW") -> None:
-        """Take on the slots of the variables that an earlier optimizer trained too.
+        """Take over the slots of the variables that an earlier optimizer also trained.
 
-        Those variables then train on as if nothing had happened, while the others start afresh, each with the bias
-        correction of its own number of steps. The schedule and the averages of the weights begin anew.
+        Training of those variables continues without interruption, while the others start with new slots, each with the
+        bias correction of its own number of steps. The schedule and the averages of the weights restart.
         """
         indices = {id(variable): index for index, variable in enumerate(variables_of(earlier))}
         steps = keras.ops.convert_to_numpy(earlier._steps_before) + int(earlier.iterations)
@@ -192,7 +193,7 @@ class StagedAdamW(keras.optimizers.Optimizer):
         self._steps_before.assign(counts)
 
     def get_config(self) -> JsonObject:
-        """Return what makes the same optimizer again, but for its variables."""
+        """Return the configuration from which the optimizer can be made again, without its variables."""
         return {
             **super().get_config(),
             "weight_decay": self.decay,
@@ -206,17 +207,17 @@ class StagedAdamW(keras.optimizers.Optimizer):
 
 
 def _has_kernel(variable: Variable) -> bool:
-    """Whether TensorFlow's own Adam can move a variable; of one that lies on several devices, each one's part."""
+    """Whether TensorFlow's own Adam kernel can update a variable; for a mirrored one, each device's part."""
     return keras.backend.backend() == "tensorflow" and hasattr(_resource(variable), "handle")
 
 
 def _resource(variable: Variable) -> Tensor:
-    """TensorFlow's variable: Keras' own one holds it, and hands it to the optimizer bare (3.15)."""
+    """The TensorFlow variable that a Keras variable wraps; Keras passes it to the optimizer unwrapped (3.15)."""
     return variable.value if isinstance(variable, keras.Variable) else variable
 
 
 def _decays(variable: Variable) -> bool:
-    """Whether a variable is neither a bias nor a norm's."""
+    """Whether a variable decays: it is neither a bias nor a weight of a norm."""
     return len(variable.shape) > 1
 
 
@@ -232,9 +233,10 @@ def build_optimizer(
     """Make the optimizer of a phase.
 
     Args:
-        variables: What will be trained, in the order of the model's ``trainable_variables``.
-        factors: On the learning rate, one per variable; all 1 by default.
-        new_variables: Those that are not pretrained, such as the head's: with ``config.l2_sp`` they keep weight decay.
+        variables: The variables to train, in the order of the model's ``trainable_variables``.
+        factors: Factors on the learning rate, one per variable; all 1 by default.
+        new_variables: Variables that are not pretrained, such as the head's: with ``config.l2_sp`` they keep weight
+            decay.
 
     Returns:
         The optimizer, built on the variables.
@@ -255,7 +257,7 @@ def build_optimizer(
 
 
 def rate_factors(model: TransferModel, phase: Phase, variables: Sequence[Variable]) -> list[float]:
-    """Return each variable's factor on the learning rate: 1 in the head, less from stage to stage towards the input.
+    """Return each variable's factor on the learning rate: 1 in the head, lower from stage to stage towards the input.
 
     Howard and Ruder 2018 (arXiv 1801.06146) divide by 2.6 per layer.
 

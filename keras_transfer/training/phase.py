@@ -1,4 +1,4 @@
-"""One phase: set what trains, compile, fit. The only place where ``trainable`` is set."""
+"""One phase: set ``trainable``, compile, fit. ``trainable`` is set nowhere else."""
 
 import contextlib
 import math
@@ -30,16 +30,16 @@ from keras_transfer.training.policies import Phase
 
 
 def set_trainable(stages: Sequence[Stage], phase: Phase) -> list[Variable]:
-    """Let a phase's weights train and freeze the others; what was compiled before must be compiled again.
+    """Make a phase's weights trainable and freeze the others; models that were compiled before must be compiled again.
 
     Keras runs a BatchNorm layer whose ``trainable`` is False on its stored statistics, also in training.
 
     Args:
-        stages: Of the backbone. If the phase trains adapters, they are there already.
-        phase: Says which stages train, which of their weights, and how their BatchNorm layers run.
+        stages: The backbone's stages. If the phase trains adapters, they have already been added.
+        phase: The stages and weights to train, and the mode of their BatchNorm layers.
 
     Returns:
-        The variables of training stages that training updates without a gradient, such as statistics of BatchNorm.
+        The variables of trained stages that are updated without a gradient, such as statistics of BatchNorm.
     """
     statistics: list[Variable] = []
     for stage in stages:
@@ -57,10 +57,10 @@ def set_trainable(stages: Sequence[Stage], phase: Phase) -> list[Variable]:
 
 def _train_stage(stage: Stage, phase: Phase) -> list[Variable]:
     inner = [part for layer in stage.layers for part in parts(layer)]
-    # A layer comes before those inside it, which have the last word.
+    # A layer comes before nested layers, whose flags take precedence.
     for part in inner:
         part.trainable = phase.batch_norm == "adapt" or not isinstance(part, keras.layers.BatchNormalization)
-    # Only while no weight is frozen one by one can statistics be told from weights by their layers.
+    # Statistics can be told from weights by their layers only while no weight is frozen individually.
     weights = [(part, list(part.trainable_weights)) for part in inner]
     frozen = {id(weight) for part in inner if not part.trainable for weight in part.weights}
     statistics = {id(weight): weight for part in inner for weight in part.non_trainable_weights}
@@ -95,7 +95,7 @@ def set_batch_norm_memory(stages: Sequence[Stage], steps: int) -> None:
 
 @dataclass(frozen=True)
 class PhaseSummary:
-    """What a phase trains."""
+    """Which weights a phase trains."""
 
     phase: Phase
     stages: tuple[str, ...]
@@ -104,7 +104,7 @@ class PhaseSummary:
 
 
 def summarize(model: TransferModel, phases: Sequence[Phase]) -> list[PhaseSummary]:
-    """Count what each phase will train.
+    """Count the weights that each phase will train.
 
     Args:
         model: The model; its ``trainable`` flags are left as the last phase sets them.
@@ -132,10 +132,10 @@ def summarize(model: TransferModel, phases: Sequence[Phase]) -> list[PhaseSummar
 
 @contextlib.contextmanager
 def restored(variables: Sequence[Variable]) -> Iterator[None]:
-    """Restore, bit for bit, the values that variables have now.
+    """Restore the current values of variables exactly when the block ends.
 
     Args:
-        variables: Those of a model include the states of its seeds, which its weights do not.
+        variables: The variables of a model include its seed states; its weights do not.
     """
     values = [keras.ops.convert_to_numpy(variable) for variable in variables]
     try:
@@ -147,12 +147,12 @@ def restored(variables: Sequence[Variable]) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class AppliedPhase:
-    """A model that is ready for ``fit`` in a phase.
+    """A model that is compiled for a phase.
 
     Attributes:
         trainer: Compiled; its ``trainable`` flags are the phase's.
-        optimizer: Built. The trainer's own optimizer may be one around it: one that accumulates gradients, and under
-            mixed_float16 one that scales the loss.
+        optimizer: The built optimizer. The trainer's own optimizer may be a wrapper that accumulates gradients, and
+            under mixed_float16 one that scales the loss.
         changing: The variables that training changes: weights that train, and statistics.
     """
 
@@ -170,21 +170,21 @@ def apply_phase(
     trainer: Model | None = None,
     custom: CustomParts = BUILT_IN,
 ) -> AppliedPhase:
-    """Let a phase's weights train, freeze the others, and compile the model.
+    """Make a phase's weights trainable, freeze the others, and compile the model.
 
     Args:
         model: Its ``trainable`` flags change.
-        steps: Of the whole phase; the learning rate's schedule spans the updates that they make.
-        trainer: Is compiled: the model's ``trainer``, the default, or the part of it that follows the frozen stages.
+        steps: Number of steps of the whole phase; the schedule of the learning rate spans their updates.
+        trainer: The model to compile: the model's ``trainer``, the default, or the part of it after the frozen stages.
 
     Raises:
-        ConfigError: The recipe names a metric that there is not.
+        ConfigError: The recipe names a metric that does not exist.
     """
     trainer = model.trainer if trainer is None else trainer
     statistics = set_trainable(model.backbone.stages, phase)
     set_batch_norm_memory(model.backbone.stages, steps)
     variables = trainer.trainable_variables
-    pretrained = {id(weight) for weight in model.backbone.network.weights}  # a head may be tied to some
+    pretrained = {id(weight) for weight in model.backbone.network.weights}  # a head may be tied to some of them
     optimizer, every = custom.make_optimizer(phase.rate), config.accumulate_steps
     if optimizer is None:
         optimizer = build_optimizer(
@@ -214,13 +214,13 @@ def apply_phase(
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a phase trains, and on what.
+    """What a phase trains, and its data.
 
     Attributes:
-        trainer: The model's ``trainer``, or the part of it that follows the frozen stages.
-        batches: All batches of the phase, without those that were done before the run was resumed: what the trainer
-            takes, encoded targets, weights. With several processes, of this one's slices.
-        validation: Batches of (what the trainer takes, encoded targets), or None.
+        trainer: The model's ``trainer``, or the part of it after the frozen stages.
+        batches: All remaining batches of the phase: inputs of the trainer, encoded targets, weights. With several
+            processes, the slices of this process.
+        validation: Batches of (inputs of the trainer, encoded targets), or None.
     """
 
     trainer: Model
@@ -230,10 +230,10 @@ class Inputs:
 
 @dataclass(frozen=True)
 class RunState:
-    """What continues from phase to phase.
+    """State that is shared by all phases.
 
     Attributes:
-        checkpoints: The run's, or None.
+        checkpoints: The run's checkpoints, or None.
         distribution: The devices and processes that share the run.
     """
 
@@ -246,11 +246,11 @@ class RunState:
 
 @dataclass(frozen=True)
 class PlannedPhase:
-    """A phase at its place in a run.
+    """A phase and its place in a run.
 
     Attributes:
-        started: What trackers receive of the phase: its place in the run, and its steps per epoch.
-        earlier: The optimizer of the phase before: weights that continue to train keep their slots.
+        started: What trackers receive about the phase: its place in the run, and its steps per epoch.
+        earlier: The optimizer of the previous phase: weights that continue to train keep their slots.
     """
 
     phase: Phase
@@ -264,7 +264,7 @@ def train_phase(model: TransferModel, planned: PlannedPhase, inputs: Inputs, sta
 
     Raises:
         TrainingError: The loss became NaN or infinite; the model then holds the last good weights.
-        RunInterrupted: SIGTERM came, and a checkpoint was taken.
+        RunInterrupted: The process received SIGTERM, and a checkpoint was written.
     """
     phase, steps = planned.phase, planned.started.steps
     applied = apply_phase(
@@ -275,7 +275,7 @@ def train_phase(model: TransferModel, planned: PlannedPhase, inputs: Inputs, sta
         trainer=inputs.trainer,
         custom=state.custom,
     )
-    # An optimizer given from Python starts every phase afresh.
+    # An optimizer from Python starts every phase with a new state.
     if isinstance(applied.optimizer, StagedAdamW) and isinstance(planned.earlier, StagedAdamW):
         applied.optimizer.carry_over(planned.earlier)
     callbacks = _make_callbacks(model, planned, applied, state)
@@ -292,13 +292,13 @@ def train_phase(model: TransferModel, planned: PlannedPhase, inputs: Inputs, sta
 def _make_callbacks(
     model: TransferModel, planned: PlannedPhase, applied: AppliedPhase, state: RunState
 ) -> dict[str, Callback]:
-    """By name, in the order in which they are called; those with a state are held by checkpoints under the name."""
+    """Callbacks by name, in the order in which they are called; checkpoints store states under these names."""
     weights = TrainedWeights(applied.changing, applied.optimizer)
     state.best.watch(weights)
     callbacks: dict[str, Callback] = {}
     if applied.optimizer.use_ema:
         callbacks["averages"] = Averages(applied.optimizer)
-    callbacks["nan_guard"] = NanGuard(weights)  # copies the weights that the best ones are taken from
+    callbacks["nan_guard"] = NanGuard(weights)  # its copies are the source of the best weights
     callbacks["best_weights"] = state.best
     # The user's callbacks may add metrics, which early stopping and trackers are to see.
     callbacks["callbacks"] = state.observers.callbacks
@@ -346,13 +346,13 @@ def _fit(
             steps_per_epoch=planned.started.steps,
             validation_data=None if inputs.validation is None else feed(inputs.validation),
             callbacks=list(callbacks.values()),
-            shuffle=False,  # the batches are in their order already
+            shuffle=False,  # the batches are already in their order
             verbose=0,
         )
 
 
 def _indices(variables: Sequence[Variable], chosen: Sequence[Variable]) -> list[int]:
-    """Where variables are among others: their names may differ from process to process."""
+    """The positions of variables among others: their names may differ from process to process."""
     indices = {id(variable): index for index, variable in enumerate(variables)}
     return [indices[id(variable)] for variable in chosen]
 
@@ -362,7 +362,7 @@ class SolvedPhase:
     """A head that was solved, for :func:`solve_phase`.
 
     Attributes:
-        rows: Pooled features and targets of the training rows under ``""``, of validation rows under ``"val_"``.
+        rows: Pooled features and targets: of the training rows under ``""``, of validation rows under ``"val_"``.
     """
 
     head: SolvedHead
@@ -373,7 +373,7 @@ class SolvedPhase:
 
 
 def solve_phase(model: TransferModel, phase: Phase, solved: SolvedPhase, state: RunState) -> None:
-    """Give the model a solved head, unless an earlier phase was better."""
+    """Set the model's head to a solved head, unless an earlier phase was better."""
     set_trainable(model.backbone.stages, phase)
     layer, head = model.top.get_layer(LOGITS), solved.head
     weights = TrainedWeights(layer.weights)

@@ -1,4 +1,4 @@
-"""Which stages train in which phase, and at which relative learning rate."""
+"""Policies: which stages train in which phase, and at which relative learning rate."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -28,17 +28,17 @@ class Phase:
     """One compile and fit with a fixed set of trainable weights. The head trains in every phase.
 
     Attributes:
-        name: Name for history and progress.
+        name: Its name in history and progress.
         stages: Indices of the backbone's stages that train, in order.
         epochs: Number of passes over the training rows.
         rate: Factor on the recipe's learning rate.
-        batch_norm: With ``frozen``, the BatchNorm layers of training stages use their stored statistics and weights;
-            with ``adapt``, they train. In frozen stages they are always frozen.
+        batch_norm: With ``frozen``, the BatchNorm layers of trained stages use their stored statistics and weights;
+            with ``adapt``, they are trained. In frozen stages they are always frozen.
         stage_decay: Factor on the learning rate from each stage to the next one towards the input.
-        weights: The weights of the training stages that train.
-        lora_rank: Rank of the adapters that train in place of the weights of the training stages; None for none.
-        lora_layers: The layers that get an adapter.
-        solve: Whether the head is solved instead of trained; no stage trains then.
+        weights: Which weights of the trained stages are trained.
+        lora_rank: Rank of the adapters that are trained instead of the weights of the stages; None without adapters.
+        lora_layers: The layers that have an adapter.
+        solve: Whether the head is solved instead of trained; no stage is trained then.
 
     Example:
         >>> phase = Phase("top", stages=(3, 4), epochs=2, rate=0.1, batch_norm="frozen")
@@ -75,7 +75,7 @@ class Scope:
         epochs: The recipe's training.epochs.
         solves_head: Whether a phase that trains the head alone solves it.
         has_batch_norm: Whether the stages have BatchNorm layers.
-        parts: Runs of stages that have a name: indices of their stages, in order.
+        parts: Named sequences of stages: indices of their stages, in order.
     """
 
     stages: int
@@ -85,7 +85,7 @@ class Scope:
     parts: Mapping[str, range] = field(default_factory=dict)
 
     def last_stages(self, count: int | str | None = None) -> tuple[int, ...]:
-        """Return the indices of the last stages, those next to the head, or of a part that has a name.
+        """Return the indices of the last stages, those next to the head, or of a named part.
 
         Args:
             count: Number of stages; the name of a part; None for all.
@@ -112,10 +112,10 @@ class Scope:
         return tuple(self.parts[name])
 
     def head_phase(self, epochs: int) -> Phase:
-        """Return a phase that trains the head alone, or solves it, which takes one epoch.
+        """Return a phase that trains only the head, or solves it, which takes one epoch.
 
         Args:
-            epochs: Number of epochs of a head that is trained.
+            epochs: Number of epochs if the head is trained.
         """
         return Phase("head", (), 1 if self.solves_head else epochs, 1.0, "frozen", solve=self.solves_head)
 
@@ -153,7 +153,7 @@ class Policy(Generic[S]):
 
 
 class _Policies(Registry[Policy[Any]]):
-    """A policy that is added brings its section along, so that recipes can have its keys."""
+    """A policy that is added also adds its section, so that recipes can have its keys."""
 
     def add(self, name: str, value: Policy[Any]) -> Policy[Any]:
         super().add(name, value)
@@ -235,7 +235,7 @@ def _stages_phase(
 
 
 def _lora(config: LoraPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
-    """Adapters of a low rank (Hu et al. 2021, arXiv 2106.09685)."""
+    """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685)."""
     return (
         Phase(
             "lora",
@@ -287,7 +287,7 @@ def candidate_section(config: AutoPolicyConfig, name: str) -> PolicyConfig:
 
 
 def _auto(config: AutoPolicyConfig, scope: Scope) -> tuple[Phase, ...]:
-    """The candidate with the most phases, after all were checked; the data decide which one it will be."""
+    """The candidate with the most phases, after all were checked; the choice between them depends on the data."""
     return [plan(candidate_section(config, name), scope) for name in CANDIDATES][-1]
 
 

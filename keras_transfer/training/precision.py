@@ -1,4 +1,4 @@
-"""The meaning of ``training.precision: auto``: the arithmetic that trains this network faster on this machine."""
+"""Resolve ``training.precision: auto``: the precision that trains a network fastest on this machine."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from keras_transfer.backbones import Backbone
 from keras_transfer.distribution import chosen_jit, precision
 from keras_transfer.networks.batch_norm import fuse_batch_norm
 
-# float16 overflows where bfloat16 does not, and is taken only when a recipe asks for it.
+# float16 overflows where bfloat16 does not, and is only used if a recipe requests it.
 CANDIDATES = ("float32", "mixed_bfloat16")
 _STEPS = 4
 _BATCH = 16
@@ -24,7 +24,7 @@ _LEAST_GAIN = 1.05
 
 @dataclass(frozen=True)
 class PrecisionTest:
-    """How fast a network trains.
+    """The training speed of a network.
 
     Attributes:
         rates: Examples per second in training every layer, by ``training.precision``.
@@ -34,7 +34,7 @@ class PrecisionTest:
 
     @property
     def precision(self) -> str:
-        """float32, unless another one is faster by more than noise."""
+        """float32, unless another precision is faster by more than the noise."""
         fastest = max(self.rates, key=lambda name: self.rates[name])
         return fastest if self.rates[fastest] > _LEAST_GAIN * self.rates["float32"] else "float32"
 
@@ -44,14 +44,14 @@ class PrecisionTest:
 
 
 def run_precision_test(load_backbone: Callable[[], Backbone], *, batch_size: int) -> PrecisionTest:
-    """Train a network for a few steps in each arithmetic.
+    """Train a network for a few steps in each precision.
 
     Args:
         load_backbone: Returns the network; its weights do not matter.
-        batch_size: The recipe's; at most 16 examples per step are tried.
+        batch_size: The recipe's batch size; at most 16 examples per step are used.
 
     Raises:
-        BackboneError: It cannot be loaded.
+        BackboneError: The network cannot be loaded.
     """
     rates = {}
     size = min(batch_size, _BATCH)
@@ -72,5 +72,5 @@ def run_precision_test(load_backbone: Callable[[], Backbone], *, batch_size: int
 
 
 def _example(tensor: keras.KerasTensor, size: int) -> NDArray[Any]:
-    """A batch of ones; an axis of any length has 128 tokens."""
+    """A batch of ones; unknown dimensions are 128."""
     return np.ones((size, *(_TOKENS if length is None else length for length in tensor.shape[1:])), tensor.dtype)

@@ -1,4 +1,4 @@
-"""A backbone for recordings: samples in, and the front end that makes of them what the network takes."""
+"""A backbone for recordings: from samples, through a front end, to the network's features."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,16 +20,16 @@ class AudioBackbone(Backbone):
     """A network for recordings of a given length.
 
     Attributes:
-        sample_rate: Of the samples that it takes, in Hz.
+        sample_rate: Sample rate of its input, in Hz.
         samples: Number of samples that it is built for.
         shortest: Fewest samples that it can be built for.
         longest: Most samples that it can be built for; None if there is no bound.
-        front_end: From samples, ``float32[batch, samples]`` in -1..1, to what the network takes: layers that are not
+        front_end: From samples, ``float32[batch, samples]`` in -1..1, to the network's input: layers that are not
             trained, in float32. A frozen dataclass, whose ``repr`` has all of its settings.
         resize: From the network and a number of samples to a network for that many, with the same weights; None for a
-            network that does not depend on it.
-        padding: How recordings that are shorter become as long: ``silence`` after them, or repeated.
-        graph: A digest of the graph of a network whose name does not determine it.
+            network that does not depend on the number.
+        padding: How shorter recordings are padded: with ``silence`` after them, or by repeating them.
+        graph: A digest of the network's graph, if its name does not determine it.
     """
 
     sample_rate: int
@@ -50,14 +50,14 @@ class AudioBackbone(Backbone):
         return self.front_end(inputs)
 
     def over_whole(self, predictor: keras.Model) -> keras.Model:
-        """Return the mean over windows: a predictor for ``samples``, ``float32[batch, time]``, of any length."""
+        """Return a predictor for ``samples``, ``float32[batch, time]``, of any length: the mean over windows."""
         return over_windows(predictor, self.samples, self.padding)
 
     def for_samples(self, samples: int, padding: Padding = "silence") -> Self:
         """Return the backbone for recordings of another length, with the same weights.
 
         Raises:
-            BackboneError: The network does not take recordings that short or that long.
+            BackboneError: The network does not accept recordings of that length.
         """
         check_samples(self.name, samples, self.shortest, self.longest, self.sample_rate)
         if samples == self.samples or self.resize is None:
@@ -66,7 +66,7 @@ class AudioBackbone(Backbone):
         return replace(resized, samples=samples, padding=padding)
 
     def with_network(self, network: keras.Model) -> Self:
-        """Return the backbone with another network in place of its own, of the same architecture."""
+        """Return the backbone with its network replaced by another one of the same architecture."""
         stages = find_speech_stages(network)
         return replace(self, network=network, stages=stages, parts=find_parts(stages))
 

@@ -27,7 +27,7 @@ def read_ctranslate2(files: Sequence[Path], *, prefix: str = "") -> dict[str, Ar
         prefix: Only tensors whose names start with this are returned, such as ``encoder/``.
 
     Returns:
-        The tensors by name, all but settings in float32; quantized ones have their scales in them.
+        The tensors by name, all but settings in float32; the scales of quantized ones are applied.
 
     Raises:
         BackboneError: A file is missing or damaged, or of another version of the format.

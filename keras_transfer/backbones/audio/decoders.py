@@ -1,6 +1,6 @@
-"""Decoders of networks for speech, token by token: what of a functional network a loop that chooses tokens calls.
+"""Decoders of networks for speech, token by token: the parts of a functional network that a decoding loop calls.
 
-Read in KerasHub 0.32. The layers are the network's own, so that trained weights and adapters count.
+Written for KerasHub 0.32. The layers are the network's own, so that trained weights and adapters are used.
 """
 
 from abc import ABC, abstractmethod
@@ -21,7 +21,7 @@ NEVER = -1e9
 
 _WHISPER, _MOONSHINE = "WhisperDecoder", "MoonshineDecoderBlock"
 _TURN = "rotary_embedding"
-# What else may be in a decoder that is run from its parts.
+# Other layers that may be in a decoder that is run from its parts.
 _PASSIVE = ("InputLayer", "Dropout", "Identity", "Arange", "MoonshineRotaryEmbedding")
 
 
@@ -30,10 +30,9 @@ class SplitNetwork:
     """The two halves of a network for speech.
 
     Attributes:
-        encoder: From what the front end returns to states, ``[batch, positions, width]``.
-        decoder: From these and ``int32[batch, length]`` tokens to states, ``[batch, length, width]``.
-        turns: Of Moonshine's: from tokens to the angles by which vectors are turned to say where they are,
-            ``[length, channels]``.
+        encoder: From the front end's output to states, ``[batch, positions, width]``.
+        decoder: From these states and ``int32[batch, length]`` tokens to states, ``[batch, length, width]``.
+        turns: For Moonshine: from tokens to the rotary angles of their positions, ``[length, channels]``.
     """
 
     encoder: keras.Model
@@ -48,12 +47,12 @@ def split_network(network: keras.Model) -> SplitNetwork:
         network: Functional, from recordings and tokens to the decoder's states. Its layers are shared.
 
     Raises:
-        BackboneError: More than the encoder's states reaches the decoder.
+        BackboneError: The decoder receives more than the encoder's states.
     """
     inputs = {x.name: keras.Input(x.shape[1:], dtype=x.dtype, name=x.name) for x in network.inputs}
     (tokens,) = (x for x in inputs.values() if x.dtype == "int32")
     (recordings,) = (x for x in inputs.values() if x is not tokens)
-    # What depends on tokens is called twice: behind the encoder, and on an input in place of its states.
+    # Operations that depend on tokens are called twice: after the encoder, and on an input in place of its states.
     alone: dict[int, SymbolicTensor] = {id(tokens): keras.Input(tokens.shape[1:], dtype="int32", name=tokens.name)}
     borders: dict[int, tuple[SymbolicTensor, SymbolicTensor]] = {}
     turns: list[SymbolicTensor] = []
@@ -93,39 +92,39 @@ def split_network(network: keras.Model) -> SplitNetwork:
 
 
 class Decoder(ABC):
-    """Tokens in, logits of the next one out; what earlier tokens left is handed from call to call.
+    """From tokens to logits of the next token; the cache of earlier tokens is passed from call to call.
 
-    A *row* is one transcript that is being written; a recording has as many as there are beams.
+    A *row* is one transcript that is being decoded; a recording has as many rows as there are beams.
     """
 
     @abstractmethod
     def listen(self, states: Tensor) -> list[Tensor]:
-        """Return what is computed once of the encoder's states, ``[batch, positions, width]``."""
+        """Compute once what depends on the encoder's states, ``[batch, positions, width]``, alone."""
 
     @abstractmethod
     def start(self, rows: Tensor, total: int) -> list[Tensor]:
-        """Return what there is before the first token.
+        """Return the cache before the first token.
 
         Args:
-            rows: How many there are.
-            total: Most tokens of a row, with its prompt.
+            rows: Number of rows.
+            total: Maximum number of tokens of a row, including its prompt.
         """
 
     @abstractmethod
     def run(
         self, tokens: Tensor, place: Tensor, cached: Sequence[Tensor], heard: Sequence[Tensor], beams: int = 1
     ) -> tuple[Tensor, list[Tensor]]:
-        """Read further tokens.
+        """Process further tokens.
 
         Args:
             tokens: ``int32[rows, count]``.
-            place: How many there were before.
-            cached: What the call before returned, or :meth:`start`; the first axis of its tensors is that of rows.
-            heard: What :meth:`listen` returned, of ``rows / beams`` recordings.
-            beams: How many rows after each other are of one recording.
+            place: Number of earlier tokens.
+            cached: What the previous call or :meth:`start` returned; the first axis of its tensors is that of rows.
+            heard: What :meth:`listen` returned, for ``rows / beams`` recordings.
+            beams: Number of consecutive rows that belong to one recording.
 
         Returns:
-            ``float32[rows, vocabulary]``, logits of the token after the last, and the new cached tensors.
+            ``float32[rows, vocabulary]``, logits of the token after the last one, and the new cached tensors.
         """
 
 
@@ -133,7 +132,7 @@ class PrefixDecoder(Decoder):
     """Any decoder: for each token, it runs on all tokens so far.
 
     Args:
-        halves: Of the network.
+        halves: The two halves of the network.
     """
 
     def __init__(self, halves: SplitNetwork) -> None:
@@ -150,7 +149,7 @@ class PrefixDecoder(Decoder):
     def run(
         self, tokens: Tensor, place: Tensor, cached: Sequence[Tensor], heard: Sequence[Tensor], beams: int = 1
     ) -> tuple[Tensor, list[Tensor]]:
-        """Run the whole decoder; later tokens do not count."""
+        """Run the whole decoder on all tokens so far."""
         written = ops.slice_update(cached[0], (0, place), tokens)
         (states,) = heard
         states = states if beams == 1 else ops.repeat(states, beams, axis=0)
@@ -163,7 +162,7 @@ class CachedDecoder(Decoder):
     """KerasHub's decoder of Whisper or of Moonshine, with the keys and values of earlier tokens cached.
 
     Args:
-        halves: Of the network.
+        halves: The two halves of the network.
     """
 
     def __init__(self, halves: SplitNetwork) -> None:
@@ -176,7 +175,7 @@ class CachedDecoder(Decoder):
 
     @classmethod
     def fits(cls, halves: SplitNetwork) -> bool:
-        """Return whether a decoder has the layers of Whisper's or Moonshine's, and no others."""
+        """Return whether a decoder consists of the layers of Whisper's or Moonshine's, and no others."""
         kinds = [_kind(layer) for layer in halves.decoder.layers]
         known = (*_PASSIVE, _WHISPER, _MOONSHINE, "TokenAndPositionEmbedding", "ReversibleEmbedding")
         return (_WHISPER in kinds) != (_MOONSHINE in kinds) and all(
@@ -230,10 +229,10 @@ class CachedDecoder(Decoder):
 
 
 def make_decoder(halves: SplitNetwork) -> Decoder:
-    """Return the fastest way to run a decoder.
+    """Return the fastest implementation for a decoder.
 
     Args:
-        halves: Of the network.
+        halves: The two halves of the network.
     """
     return CachedDecoder(halves) if CachedDecoder.fits(halves) else PrefixDecoder(halves)
 
@@ -261,7 +260,7 @@ def _read_block(layer: Layer) -> DecoderParts:
 
 
 def _keys_and_values(attention: Layer, x: Tensor, turn: Tensor | None = None) -> list[Tensor]:
-    """Return ``[batch, heads, positions, width]``, over which each head goes in one piece."""
+    """Return ``[batch, heads, positions, width]``, in which each head is contiguous."""
     return [_split_heads(_rotate(attention.key_dense(x), turn)), _split_heads(attention.value_dense(x))]
 
 
@@ -280,7 +279,7 @@ def _attend(query: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None = N
 
 
 def _listen_again(attention: Layer, x: Tensor, recording: Sequence[Tensor], beams: int) -> Tensor:
-    """Attend to recordings, whose keys and values all beams share."""
+    """Attend to recordings, whose keys and values are shared by all beams."""
     query = _split_heads(attention.query_dense(x))
     if beams == 1:
         return attention.output_dense(_join_heads(_attend(query, *recording)))
@@ -292,11 +291,11 @@ def _listen_again(attention: Layer, x: Tensor, recording: Sequence[Tensor], beam
 
 
 def _rotate(x: Tensor, turn: Tensor | None) -> Tensor:
-    """Turn pairs of the first channels by angles, as Moonshine does to say where tokens are.
+    """Rotate pairs of the first channels by angles: Moonshine's rotary position embedding.
 
     Args:
         x: ``[batch, positions, heads, width]``.
-        turn: ``[positions, channels]``, the angles, both of a pair the same; None to leave it as it is.
+        turn: ``[positions, channels]``, the angles, both of a pair equal; None to return ``x`` unchanged.
     """
     if turn is None:
         return x

@@ -1,7 +1,7 @@
-"""From the states of an encoder to the tokens of transcripts, greedily or by beam search, as one graph.
+"""From the states of an encoder to the tokens of transcripts, by greedy decoding or beam search, as one graph.
 
-Beam search and the scores of beams are CTranslate2's (4.8, ``decoding.cc``), which are OpenAI's up to the order in
-which beams end; timestamps and noise without speech follow OpenAI's rules (``ApplyTimestampRules`` of
+Beam search and the scores of beams are CTranslate2's (4.8, ``decoding.cc``), which equal OpenAI's apart from the order
+in which beams end; timestamps and noise without speech follow OpenAI's rules (``ApplyTimestampRules`` of
 ``whisper/decoding.py``, ``should_skip`` of ``whisper/transcribe.py``).
 """
 
@@ -18,22 +18,22 @@ from keras_transfer.networks.types import Array, Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingRules:
-    """What decoding starts from, ends with, leaves out and prefers.
+    """Prompt, end token, and the tokens that decoding suppresses or prefers.
 
     Attributes:
         prompt: Tokens that a transcript starts with: start, language, task, no timestamps.
-        end: The token that ends it; it fills up shorter ones.
+        end: The token that ends it; shorter transcripts are padded with it.
         suppressed: Tokens that are never chosen.
-        suppressed_first: Tokens that are not chosen first, such as a space or the end.
-        longest: Most tokens that are chosen.
-        beams: How many transcripts of a recording are followed at a time; 1 is greedy.
-        length_penalty: A transcript's score is the sum of its log-probabilities over its length to this power.
-        timestamp_begin: The token of 0 s, if the prompt asks for timestamps; each next one is a step later.
-        first_timestamp: Most steps before the first timestamp.
-        no_speech: The token by which a network predicts, right after the start, that nothing is said; None for networks
-            that have none.
-        no_speech_threshold: Its probability above which there is no text, unless decoding is sure of one.
-        sure: The mean log-probability above which it is.
+        suppressed_first: Tokens that are not chosen as the first one, such as a space or the end.
+        longest: Maximum number of chosen tokens.
+        beams: Beam width; 1 is greedy decoding.
+        length_penalty: A transcript's score is the sum of its log-probabilities divided by its length to this power.
+        timestamp_begin: The token of 0 s, if the prompt asks for timestamps; each further token is one step later.
+        first_timestamp: Maximum number of steps before the first timestamp.
+        no_speech: The token by which a network predicts, right after the start, that there is no speech; None for
+            networks without one.
+        no_speech_threshold: The probability of that token above which there is no text, unless decoding is sure of one.
+        sure: The mean log-probability above which decoding is sure.
     """
 
     prompt: Sequence[int]
@@ -56,7 +56,7 @@ class Decoded(NamedTuple):
     Attributes:
         tokens: ``int32[batch, longest]``, the chosen tokens without the prompt.
         log_probability: ``float32[batch]``, the sum over the chosen tokens and the end, if reached; 0 for noise.
-        length: ``int32[batch]``, how many these are; 0 for noise.
+        length: ``int32[batch]``, the number of these tokens; 0 for noise.
     """
 
     tokens: Tensor
@@ -68,9 +68,9 @@ def decode(decoder: Decoder, states: Tensor, rules: DecodingRules) -> Decoded:
     """Choose tokens.
 
     Args:
-        decoder: Of the network.
-        states: Of its encoder, ``[batch, positions, width]``.
-        rules: What it starts from, ends with, leaves out and prefers.
+        decoder: The network's decoder.
+        states: The encoder's states, ``[batch, positions, width]``.
+        rules: The decoding rules.
 
     Returns:
         The transcripts.
@@ -90,7 +90,7 @@ def decode(decoder: Decoder, states: Tensor, rules: DecodingRules) -> Decoded:
 
 
 def _leave_out_noise(found: Decoded, after_start: Tensor, rules: DecodingRules) -> Decoded:
-    """Give no text to what is hardly speech."""
+    """Remove the text of recordings that probably contain no speech."""
     no_speech = ops.softmax(after_start)[:, rules.no_speech]
     sure = found.log_probability > rules.sure * ops.cast(found.length, "float32")
     noise = ops.logical_and(no_speech > rules.no_speech_threshold, ops.logical_not(sure))
@@ -104,7 +104,7 @@ def _leave_out_noise(found: Decoded, after_start: Tensor, rules: DecodingRules) 
 def _decode_greedily(
     decoder: Decoder, rules: DecodingRules, logits: Tensor, cached: Sequence[Tensor], heard: Sequence[Tensor]
 ) -> Decoded:
-    """Choose the likeliest token again and again."""
+    """Choose the most probable token at each step."""
     penalties = _Penalties(logits.shape[-1], rules)
     start = len(rules.prompt)
     chosen, total = _take_likeliest(penalties.first(logits))
@@ -121,7 +121,7 @@ def _decode_greedily(
     ) -> tuple[Tensor, ...]:
         logits, updated = decoder.run(last[:, None], start + count - 1, cached, heard)
         found, value = _take_likeliest(penalties.later(logits, tokens, count))
-        # A transcript that has ended stays so.
+        # A transcript that has ended remains ended.
         ended = ops.equal(last, rules.end)
         found, value = ops.where(ended, rules.end, found), ops.where(ended, 0.0, value)
         length = length + ops.cast(ops.logical_not(ended), "int32")
@@ -133,22 +133,22 @@ def _decode_greedily(
 
 
 def _take_likeliest(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the likeliest token of each row, and its log-probability."""
+    """Return the most probable token of each row, and its log-probability."""
     value = ops.max(logits, axis=-1) - ops.logsumexp(logits, axis=-1)
     return ops.cast(ops.argmax(logits, axis=-1), "int32"), value
 
 
 class _Beams(NamedTuple):
-    """Transcripts that are being written, and the best one that has ended.
+    """Unfinished transcripts, and the best finished one.
 
     Attributes:
         tokens: ``int32[batch, beams, longest]``.
         totals: ``float32[batch, beams]``, sums of log-probabilities.
-        ended: ``int32[batch]``, how many have ended.
-        best: ``int32[batch, longest]``.
-        score: ``float32[batch]``, of the best: its sum of log-probabilities, by its length.
-        total: ``float32[batch]``, that sum.
-        length: ``int32[batch]``, of the best, with its end.
+        ended: ``int32[batch]``, the number of finished transcripts.
+        best: ``int32[batch, longest]``, the tokens of the best finished one.
+        score: ``float32[batch]``, its score: the sum of log-probabilities, normalized by length.
+        total: ``float32[batch]``, its sum of log-probabilities.
+        length: ``int32[batch]``, its length, including the end.
     """
 
     tokens: Tensor
@@ -163,7 +163,7 @@ class _Beams(NamedTuple):
 def _decode_by_beams(
     decoder: Decoder, rules: DecodingRules, logits: Tensor, cached: Sequence[Tensor], heard: Sequence[Tensor]
 ) -> Decoded:
-    """Follow the likeliest transcripts until as many have ended as there are beams; the best by its length wins."""
+    """Extend the most probable transcripts until as many are finished as there are beams; return the best by score."""
     penalties, width, start = _Penalties(logits.shape[-1], rules), rules.beams, len(rules.prompt)
     batch = ops.shape(logits)[0]
     blank = ops.full((batch, rules.longest), rules.end, "int32")
@@ -203,17 +203,17 @@ def _extend(beams: _Beams, values: Tensor, count: Tensor | int, rules: DecodingR
     """Add a token to each beam.
 
     Args:
-        beams: One of each recording at first.
+        beams: At first, one per recording.
         values: ``float32[batch, beams, vocabulary]``, log-probabilities of the next token.
-        count: How many tokens there are before.
-        rules: Of decoding.
+        count: Number of tokens so far.
+        rules: The decoding rules.
 
     Returns:
-        The likeliest ones that continue, as many as there are beams, and which beams they come from.
+        The most probable unfinished transcripts, as many as there are beams, and the beams that they extend.
     """
     width, vocabulary = rules.beams, values.shape[-1]
     sums = ops.reshape(beams.totals[:, :, None] + values, (-1, values.shape[1] * vocabulary))
-    # Each beam can end once: of twice as many, enough continue.
+    # Each beam can end once: of twice as many candidates, enough continue.
     totals, places = ops.top_k(sums, 2 * width)
     parents, chosen = places // vocabulary, ops.cast(places % vocabulary, "int32")
     parents = ops.cast(parents, "int32")
@@ -230,7 +230,7 @@ def _extend(beams: _Beams, values: Tensor, count: Tensor | int, rules: DecodingR
 def _note_ended(
     beams: _Beams, tokens: Tensor, totals: Tensor, ends: Tensor, count: Tensor | int, rules: DecodingRules
 ) -> _Beams:
-    """Keep the best transcript that ends among the likeliest, unless as many have ended already; all end at last."""
+    """Update the best finished transcript, unless enough have finished already; at the last step, all finish."""
     longest = ops.equal(count, rules.longest - 1)
     own = ops.cast(count + 1, "int32")
     # The end is not counted, but its probability is.
@@ -252,7 +252,7 @@ def _note_ended(
 
 
 class _Penalties:
-    """What rules do to logits."""
+    """The changes that the rules make to logits."""
 
     def __init__(self, vocabulary: int, rules: DecodingRules) -> None:
         self._rules = rules
@@ -260,22 +260,22 @@ class _Penalties:
         self._first = _penalty(vocabulary, *rules.suppressed, *rules.suppressed_first)
         begin = rules.timestamp_begin
         if begin is not None:
-            # The token before is that of no timestamps, and a transcript starts with one.
+            # The prompt ends with the no-timestamps token, and a transcript starts with one.
             self._always[begin - 1] = NEVER
             self._first[:begin] = NEVER
             self._first[begin + rules.first_timestamp + 1 :] = NEVER
 
     def first(self, logits: Tensor) -> Tensor:
-        """Return those of the first token."""
+        """Return the logits of the first token after the rules."""
         return logits + self._first
 
     def later(self, logits: Tensor, tokens: Tensor, count: Tensor) -> Tensor:
-        """Return those of a later token.
+        """Return the logits of a later token after the rules.
 
         Args:
             logits: ``float32[rows, vocabulary]``.
-            tokens: ``int32[rows, longest]``, those before.
-            count: How many these are.
+            tokens: ``int32[rows, longest]``, the earlier tokens.
+            count: Number of earlier tokens.
         """
         logits, begin = logits + self._always, self._rules.timestamp_begin
         if begin is None:
@@ -284,8 +284,8 @@ class _Penalties:
         last = ops.greater_equal(ops.take(tokens, count - 1, axis=1), begin)
         before = ops.greater_equal(ops.take(tokens, ops.maximum(count - 2, 0), axis=1), begin)
         latest = ops.max(ops.where(tokens >= begin, tokens, begin), axis=1)
-        # In pairs: after an end comes a start or the end of all; after a start, text. They do not decrease, and an end
-        # is later than its start.
+        # In pairs: an end is followed by a start or the end of the transcript; a start is followed by text. They do not
+        # decrease, and an end is later than its start.
         closes = ops.logical_and(last, ops.logical_not(before))
         least = ops.where(closes, latest, latest + 1)
         stamps = numbers >= begin
@@ -294,7 +294,7 @@ class _Penalties:
             ops.logical_and(closes[:, None], numbers < self._rules.end),
         )
         logits = ops.where(barred, NEVER, logits)
-        # If any timestamp is likelier than the likeliest other token, it is one.
+        # If timestamps together are more probable than the most probable other token, a timestamp is chosen.
         stamped = ops.logsumexp(logits[:, begin:], axis=-1) > ops.max(logits[:, :begin], axis=-1)
         return ops.where(ops.logical_and(stamped[:, None], numbers < begin), NEVER, logits)
 

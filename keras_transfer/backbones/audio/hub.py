@@ -1,6 +1,6 @@
 """KerasHub's networks for speech, from a preset or a folder.
 
-Families are found in ``keras_hub`` itself. Nothing in a folder is run. Read in KerasHub 0.32.
+Families are discovered in ``keras_hub`` itself. No code in a folder is run. Written for KerasHub 0.32.
 """
 
 import functools
@@ -32,7 +32,7 @@ _SHORTEST, _USUAL, _LONGEST = 0.1, 30, 64
 
 @dataclass(frozen=True)
 class SampleFrontEnd:
-    """Samples to ``float32[batch, samples, 1]``, for networks that take them as they are.
+    """Samples to ``float32[batch, samples, 1]``, for networks that take raw samples.
 
     Attributes:
         normalizes: Whether each recording is scaled to a mean of 0 and a variance of 1.
@@ -46,7 +46,7 @@ class SampleFrontEnd:
         values = layers.Reshape((samples.shape[1], 1), dtype="float32", name="one_channel")(samples)
         if not self.normalizes:
             return values
-        # Of groups of channels there is one: it is the whole recording.
+        # With one group of channels, normalization is over the whole recording.
         return layers.GroupNormalization(
             1, epsilon=1e-7, center=False, scale=False, dtype="float32", name="input_contract"
         )(values)
@@ -54,7 +54,7 @@ class SampleFrontEnd:
 
 @functools.cache
 def find_speech_families() -> dict[str, type[Any]]:
-    """Find the families whose encoder takes recordings alone: their backbones' classes by name."""
+    """Find the families whose encoder takes only recordings: their backbone classes by name."""
     layers = [x for x in vars(keras_hub.layers).values() if inspect.isclass(x)]
     converters: list[Any] = [x for x in layers if issubclass(x, keras_hub.layers.AudioConverter)]
     found = {}
@@ -72,7 +72,7 @@ def list_speech_presets() -> dict[str, str]:
 
 
 def find_speech_source(name: str) -> str | None:
-    """Return what KerasHub loads for a name, if it is a network for speech.
+    """Return the source that KerasHub loads for a name, if it is a network for speech.
 
     Args:
         name: ``hub:`` and a preset of KerasHub, or a folder that holds one, with or without the prefix.
@@ -81,7 +81,7 @@ def find_speech_source(name: str) -> str | None:
         An absolute path, the name of a preset, or None.
 
     Raises:
-        BackboneError: The folder does not say how its network takes samples.
+        BackboneError: The folder does not contain the settings of the network's audio converter.
     """
     folder = Path(name.removeprefix(PREFIX)).expanduser()
     if not folder.is_dir():
@@ -114,7 +114,7 @@ def load_speech_backbone(name: str, source: str, *, weights: Weights = Weights.P
         The backbone, for recordings of 30 s; :meth:`AudioBackbone.for_samples` changes that.
 
     Raises:
-        BackboneError: It is not available, or the weights do not fit.
+        BackboneError: The backbone is not available, or the weights do not fit.
     """
     preset = load_speech_preset(name, source, weights=weights)
     samples = preset.usual
@@ -145,13 +145,13 @@ def load_speech_backbone(name: str, source: str, *, weights: Weights = Weights.P
 
 @dataclass(frozen=True)
 class SpeechPreset:
-    """A network for speech of KerasHub.
+    """A KerasHub network for speech.
 
     Attributes:
-        sample_rate: Of the samples that it takes, in Hz.
-        hop: How many samples its input counts as one.
-        longest: Most samples that it takes.
-        front_end: What KerasHub's own preprocessing does to samples, padding aside.
+        sample_rate: Sample rate of its input, in Hz.
+        hop: Number of samples per step of its input.
+        longest: Maximum number of samples.
+        front_end: The same preprocessing of samples as KerasHub's, without padding.
     """
 
     whole: keras.Model
@@ -162,12 +162,12 @@ class SpeechPreset:
 
     @property
     def shortest(self) -> int:
-        """Fewest samples that it takes."""
+        """Minimum number of samples."""
         return int(_SHORTEST * self.sample_rate)
 
     @property
     def usual(self) -> int:
-        """Number of samples that it is built for unless a recipe says otherwise."""
+        """Default number of samples."""
         return min(self.longest, _USUAL * self.sample_rate)
 
     @property
@@ -186,14 +186,14 @@ class SpeechPreset:
 
 
 def load_speech_preset(name: str, source: str, *, weights: Weights = Weights.PRETRAINED) -> SpeechPreset:
-    """Load a network for speech as KerasHub has it.
+    """Load a KerasHub network for speech.
 
     Args:
         source: What :func:`find_speech_source` returned for it.
-        weights: ``pretrained`` for its own; others leave it with random ones.
+        weights: ``pretrained`` for its own weights; any other value leaves them random.
 
     Raises:
-        BackboneError: It is not available.
+        BackboneError: The network is not available.
     """
     converter = load_part(name, lambda: keras_hub.layers.AudioConverter.from_preset(source))
     loads = weights == Weights.PRETRAINED
@@ -211,7 +211,7 @@ def load_speech_tokenizer(name: str, source: str, whole: keras.Model) -> SpeechT
         source: What :func:`find_speech_source` returned for it.
 
     Raises:
-        BackboneError: It is not available, or of a kind that is not known here.
+        BackboneError: The tokenizer is not available, or is of an unsupported kind.
     """
     vocabulary_size = int(whole.vocabulary_size)
     found = load_part(name, lambda: _load_tokenizer(source, type(whole)))
@@ -235,7 +235,7 @@ def load_speech_tokenizer(name: str, source: str, whole: keras.Model) -> SpeechT
 
 
 def _load_tokenizer(source: str, backbone: type[Any]) -> Any:
-    # KerasHub (0.32) finds Moonshine's by its preprocessor alone: the tokenizer says that it is of another network.
+    # KerasHub (0.32) finds Moonshine's tokenizer only by its preprocessor: its config names another network.
     preprocessors = public_classes(keras_hub.models.Preprocessor).values()
     own = next((x for x in preprocessors if x.backbone_cls is backbone and x.tokenizer_cls is not None), None)
     if own is not None:
@@ -245,7 +245,7 @@ def _load_tokenizer(source: str, backbone: type[Any]) -> Any:
 
 
 def _read_front_end(converter: Any) -> WhisperFrontEnd | SampleFrontEnd:
-    """Do what KerasHub's own preprocessing does to samples, padding aside."""
+    """Make a front end with the same preprocessing of samples as KerasHub's, without padding."""
     if hasattr(converter, "num_mels"):
         return WhisperFrontEnd(
             mels=int(converter.num_mels),

@@ -1,4 +1,4 @@
-"""What a recipe names as its backbone for recordings: one for recordings, or one for images, on spectrograms."""
+"""Load the backbone that a recipe names for recordings: one for recordings, or one for images, on spectrograms."""
 
 from dataclasses import replace
 
@@ -31,10 +31,10 @@ def load_audio_backbone(
         image_size: For networks that take images: height and width of the spectrogram, in pixels.
 
     Returns:
-        The backbone, for recordings of its own length; :meth:`AudioBackbone.for_samples` changes that.
+        The backbone, for its default length of recordings; :meth:`AudioBackbone.for_samples` changes that.
 
     Raises:
-        BackboneError: It is not available, or does not take such recordings or weights.
+        BackboneError: The backbone is not available, or does not accept such recordings or weights.
     """
     row = BACKBONES[config.name] if config.name in BACKBONES else None
     source = find_speech_source(config.name) if row is None else None
@@ -59,15 +59,15 @@ def load_audio_backbone(
 
 
 def load_audio_copy(backbone: Backbone, weights: Weights, *, image_size: int | None = None) -> AudioBackbone:
-    """Copy a backbone that was given from Python, so that training changes no model of the user's.
+    """Copy a backbone that was given from Python, so that training does not change the user's model.
 
     Args:
-        backbone: For recordings, or for images, which then sees spectrograms; it is left as it is.
+        backbone: A backbone for recordings, or for images, which then takes spectrograms; it is not changed.
         weights: ``pretrained`` for its own, ``none`` for random ones, or the path of a file.
         image_size: For networks that take images: height and width of the spectrogram, in pixels.
 
     Raises:
-        BackboneError: It is for other inputs, does not take such images, or the weights do not fit.
+        BackboneError: The backbone is for other inputs, does not accept such images, or the weights do not fit.
     """
     if isinstance(backbone, ImageBackbone):
         copied = load_copy(backbone, weights, image_size=image_size, channels=backbone.channels)

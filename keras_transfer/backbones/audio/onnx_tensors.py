@@ -1,4 +1,4 @@
-"""Read the tensors of an ONNX file without a runtime: of its graph, nothing else is read.
+"""Read the tensors of an ONNX file without a runtime; nothing else of its graph is read.
 
 An ONNX file is a protocol buffer. Of it, this reads ``ModelProto.graph.initializer``:
 https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
@@ -22,13 +22,13 @@ _VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
 
 
 def read_onnx_tensors(path: Path) -> dict[str, Array]:
-    """Read the tensors that an ONNX file holds.
+    """Read the tensors in an ONNX file.
 
     Returns:
         The tensors by name, in their own types and shapes.
 
     Raises:
-        BackboneError: The file is damaged, or holds tensors in another way than as bytes of their own.
+        BackboneError: The file is damaged, or does not store its tensors as raw bytes.
     """
     try:
         content = memoryview(path.read_bytes())

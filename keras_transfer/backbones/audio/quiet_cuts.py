@@ -1,4 +1,4 @@
-"""Where recordings are divided: at the quietest place in the last part of each window, so that no word is cut."""
+"""Divide long recordings at the quietest place in the last part of each window, so that no word is cut."""
 
 from typing import NamedTuple
 
@@ -37,7 +37,7 @@ def find_cuts(recordings: Tensor, samples: int, sample_rate: int) -> Cuts:
     searched = max(min(window // _SHARE, _MOST_SECONDS * STEPS_PER_SECOND), 1)
     batch, time = ops.shape(recordings)
     length = ops.max(ops.where(ops.not_equal(recordings, 0), ops.arange(1, time + 1, dtype="int32"), 0), axis=1)
-    # As many as the batch may need if all cuts are as early as can be: shapes follow from shapes.
+    # As many windows as the batch needs if all cuts are as early as possible: shapes depend only on shapes.
     windows = 1 + (_positive(time - samples) + (window - searched) * step - 1) // ((window - searched) * step)
     loudness = _measure_loudness(recordings, step)
     last = ops.shape(loudness)[1] - 1
@@ -49,7 +49,7 @@ def find_cuts(recordings: Tensor, samples: int, sample_rate: int) -> Cuts:
         quietest = ops.argmin(ops.take_along_axis(loudness, places, axis=1), axis=1)
         cut = ops.take(offsets, quietest) * step
         own = ops.where(left > samples, cut, left)
-        # Behind the end of a recording all windows are empty.
+        # After the end of a recording, all windows are empty.
         following = ops.where(left > samples, start + cut // step, start + window)
         starts = ops.slice_update(starts, (0, number), (start * step)[:, None])
         return number + 1, following, starts, ops.slice_update(lengths, (0, number), own[:, None])
@@ -61,7 +61,7 @@ def find_cuts(recordings: Tensor, samples: int, sample_rate: int) -> Cuts:
 
 
 def _measure_loudness(recordings: Tensor, step: int) -> Tensor:
-    """Return the power around each step, ``float32[batch, steps]``; what is nearer counts more."""
+    """Return the power around each step, ``float32[batch, steps]``, weighted by distance."""
     time = ops.shape(recordings)[1]
     steps = (time + step - 1) // step
     padded = ops.pad(recordings, ((0, 0), (0, steps * step - time)))
@@ -72,5 +72,5 @@ def _measure_loudness(recordings: Tensor, step: int) -> Tensor:
 
 
 def _positive(number: Tensor) -> Tensor:
-    """``max(number, 0)``, of a shape: a number, or a tensor if it is open."""
+    """``max(number, 0)`` for a dimension: a number, or a tensor if the dimension is unknown."""
     return max(number, 0) if isinstance(number, int) else ops.maximum(number, 0)

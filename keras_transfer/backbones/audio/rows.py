@@ -1,4 +1,4 @@
-"""Backbones for recordings that have a name of their own."""
+"""The entries of backbones for recordings in ``BACKBONES``."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from keras_transfer.networks.types import SymbolicTensor
 
 @dataclass(frozen=True)
 class SpeechParts:
-    """What makes of a backbone's encoder a network that writes transcripts.
+    """The parts that turn a backbone's encoder into a network that transcribes.
 
     Attributes:
-        build: Makes the whole KerasHub network with random weights.
+        build: Builds the whole KerasHub network with random weights.
         read_tokenizer: Reads its tokenizer; raises BackboneError if it is not on this machine.
-        hop: How many samples its input counts as one.
+        hop: Number of samples per step of its input.
     """
 
     build: Callable[[], keras.Model]
@@ -34,19 +34,19 @@ class SpeechParts:
 
 @dataclass(frozen=True, kw_only=True)
 class AudioBackboneRow(BackboneRow):
-    """What is known of a backbone for recordings before it is built.
+    """The metadata of a backbone for recordings, available before it is built.
 
     Attributes:
-        build: Makes the network with random weights for a number of samples.
-        build_pretrained: Makes the network with its pretrained weights for a number of samples.
-        front_end: From samples to what the network takes; see :class:`AudioBackbone`.
-        sample_rate: Of the samples, in Hz.
-        samples: Number of samples that it is built for unless a recipe says otherwise.
-        shortest: Fewest samples that it takes.
-        longest: Most samples that it takes; None if there is no bound.
-        stages: Number of its stages.
-        weights_file: Returns where the pretrained weights are on this machine now, or None.
-        speech: For ``speech_to_text``; None for a network that writes no transcripts.
+        build: Builds the network with random weights for a number of samples.
+        build_pretrained: Builds the network with its pretrained weights for a number of samples.
+        front_end: From samples to the network's input; see :class:`AudioBackbone`.
+        sample_rate: Sample rate of its input, in Hz.
+        samples: Default number of samples.
+        shortest: Minimum number of samples.
+        longest: Maximum number of samples; None if there is no bound.
+        stages: Number of stages.
+        weights_file: Returns the path of the pretrained weights on this machine, or None.
+        speech: The parts for ``speech_to_text``; None for a network that does not transcribe.
     """
 
     build: Callable[[int], keras.Model]
@@ -84,13 +84,13 @@ class AudioBackboneRow(BackboneRow):
         Args:
             weights: ``pretrained``, ``none`` for random ones, or the path of a file (``.weights.h5``, ``.h5``,
                 ``.keras``) or of a run folder.
-            samples: Number of samples of a recording; None for the row's own.
+            samples: Number of samples of a recording; None for the default.
 
         Returns:
             The backbone.
 
         Raises:
-            BackboneError: The length is not one that it takes, or the weights are not available or do not fit.
+            BackboneError: The length is not supported, or the weights are not available or do not fit.
         """
         weights = Weights.parse(weights)
         samples = self.samples if samples is None else samples

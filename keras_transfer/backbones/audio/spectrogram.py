@@ -1,4 +1,4 @@
-"""Every backbone for images as one for recordings: it sees their log-mel spectrograms.
+"""Backbones for images as backbones for recordings: they take log-mel spectrograms.
 
 Networks trained on photographs are a strong start for spectrograms: Palanisamy et al. 2020, Rethinking CNN Models for
 Audio Classification, https://arxiv.org/abs/2007.11154.
@@ -22,10 +22,10 @@ _LONGEST_HOP = 512  # above, windows and their kernels would be long; several fr
 
 @dataclass(frozen=True)
 class SpectrogramFrontEnd:
-    """Samples to a spectrogram as an image, and what an image backbone does with images.
+    """Samples to a spectrogram as an image, followed by the image backbone's own preprocessing.
 
-    As many mel bands, up to half the sample rate, as the image is high, the lowest at the bottom; as many frames as it
-    is wide, spread over the recording. The loudest point is white, what is 80 dB below is black. Channels are equal.
+    There are as many mel bands, up to half the sample rate, as the image is high, the lowest at the bottom; and as many
+    frames as it is wide, spread over the recording. The maximum is white, 80 dB below it is black. Channels are equal.
 
     Attributes:
         image_size: Height and width in pixels.
@@ -61,7 +61,7 @@ class Frames:
 
     Attributes:
         window: Length of a window, in samples: 25 ms, or two hops if that is more.
-        averaged: Number of windows that one column is the mean of.
+        averaged: Number of windows that are averaged in one column.
         samples: Number of samples that all of them cover.
     """
 
@@ -72,7 +72,7 @@ class Frames:
 
 
 def plan_frames(samples: int, width: int) -> Frames:
-    """Spread windows over a recording, with as few as possible for each column.
+    """Spread windows over a recording, using as few as possible for each column.
 
     Args:
         samples: Number of samples of the recording; at least those of :func:`fewest_samples`.
@@ -95,13 +95,13 @@ def fewest_samples(width: int) -> int:
 
 
 def on_spectrograms(backbone: ImageBackbone) -> AudioBackbone:
-    """Let a backbone for images take recordings.
+    """Make a backbone for recordings from one for images.
 
     Args:
         backbone: Its network is used, not copied.
 
     Returns:
-        The backbone, for recordings of 5 s until :meth:`AudioBackbone.for_samples` says otherwise.
+        The backbone, for recordings of 5 s unless :meth:`AudioBackbone.for_samples` changes that.
     """
     shortest = fewest_samples(backbone.image_size)
     return AudioBackbone(

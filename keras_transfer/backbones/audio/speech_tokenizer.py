@@ -1,4 +1,4 @@
-"""From transcripts to tokens of a network that writes them, and back: Whisper's byte pairs, Moonshine's SentencePiece.
+"""Tokenizers of networks that transcribe: Whisper's byte pairs, Moonshine's SentencePiece.
 
 Whisper's special tokens: Radford et al. 2022, https://arxiv.org/abs/2212.04356, section 2.3.
 """
@@ -29,7 +29,7 @@ _NEVER = (
     *_NO_SPEECH,
 )
 _TASKS = ("transcribe", "translate")
-# Of a second: a timestamp token for each of 0.00 to 30.00 s.
+# In seconds: there is a timestamp token for each of 0.00 to 30.00 s.
 TIMESTAMP_SECONDS = 0.02
 _LANGUAGE = re.compile(r"<\|([a-z]{2,3})\|>")
 
@@ -41,19 +41,20 @@ _LETTERS = {chr(byte): byte for byte in _PRINTABLE} | {chr(256 + place): byte fo
 
 @dataclass(frozen=True, kw_only=True)
 class SpecialTokens:
-    """What surrounds a transcript's own tokens.
+    """The special tokens around a transcript.
 
     Attributes:
         start: Begins every prompt.
-        end: Follows the transcript, and fills up shorter ones.
+        end: Follows the transcript; shorter transcripts are padded with it.
         languages: Token of each language, by its code; empty if the network has none to choose from.
         tasks: Token of each task, by its name; empty if the network has one task.
-        no_timestamps: Ends the prompt of a transcript without timestamps; None for networks without them.
-        timestamp_begin: The token ``<|0.00|>``; each next one is 0.02 s later. None for networks without them.
-        no_speech: The network predicts it after the start if nothing is said; None for networks that have none.
-        suppressed: Tokens that decoding never chooses, such as brackets around noises.
-        suppressed_first: Tokens that decoding does not choose first.
-        english_only: Whether transcripts are English, without a token that says so.
+        no_timestamps: Ends the prompt of a transcript without timestamps; None for networks without timestamps.
+        timestamp_begin: The token ``<|0.00|>``; each further token is 0.02 s later. None for networks without
+            timestamps.
+        no_speech: The network predicts it after the start if there is no speech; None for networks without one.
+        suppressed: Tokens that decoding never chooses, such as brackets around sounds.
+        suppressed_first: Tokens that decoding does not choose as the first one.
+        english_only: Whether transcripts are English without a token for the language.
     """
 
     start: int
@@ -69,14 +70,14 @@ class SpecialTokens:
 
 
 class SpeechTokenizer:
-    """The tokens that a network writes transcripts in.
+    """The tokenizer of a network's transcripts.
 
-    Special tokens that a text spells, such as ``<|en|>``, are ordinary characters in it.
+    Special tokens that occur in a text, such as ``<|en|>``, are treated as ordinary characters.
 
     Args:
         kind: How texts become tokens: ``byte_pairs`` or ``sentence_piece``.
         vocabulary: The content of a ``tokenizer.json`` of the package ``tokenizers``, or a SentencePiece model.
-        vocabulary_size: How many tokens the network has.
+        vocabulary_size: Number of tokens of the network.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class SpeechTokenizer:
             vocabulary: The content of a ``tokenizer.json``.
             ids: The special tokens by their spelling, such as ``<|startoftranscript|>``.
             multilingual: Whether prompts name a language and a task.
-            suppressed: Tokens that decoding never chooses; by default those that OpenAI's code leaves out.
+            suppressed: Tokens that decoding never chooses; by default those that OpenAI's code suppresses.
 
         Raises:
             BackboneError: A special token is missing.
@@ -141,7 +142,7 @@ class SpeechTokenizer:
 
     @property
     def suppressed_first(self) -> tuple[int, ...]:
-        """Tokens that decoding does not choose first."""
+        """Tokens that decoding does not choose as the first one."""
         return self.special.suppressed_first
 
     def prompt(self, *, language: str | None, task: str = "transcribe", timestamps: bool = False) -> list[int]:
@@ -152,7 +153,7 @@ class SpeechTokenizer:
             task: ``transcribe``, or ``translate`` into English.
 
         Raises:
-            ConfigError: The network has no such language or task, or needs a language.
+            ConfigError: The network does not support the language or task, or needs a language.
         """
         special = self.special
         self._check_language(language)
@@ -185,9 +186,9 @@ class SpeechTokenizer:
         )
 
     def encode(self, text: str) -> list[int]:
-        """Turn a transcript into ordinary tokens; the network has learned transcripts that begin with a space."""
+        """Turn a transcript into ordinary tokens; the network was trained on transcripts that start with a space."""
         if self._kind == "sentence_piece":
-            # It puts the space there itself.
+            # SentencePiece adds the space itself.
             return [int(token) for token in self._model.encode(text)]
         return self._encode_plainly(f" {text}")
 
@@ -195,13 +196,13 @@ class SpeechTokenizer:
         return [int(token) for token in self._model.encode(text, add_special_tokens=False).ids]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Turn tokens into a transcript; special ones are left out, and spaces around it, too."""
+        """Turn tokens into a transcript, without special tokens and without spaces at its ends."""
         joined = b"".join(self.pieces[int(token)] for token in ids if 0 <= int(token) < len(self.pieces))
         return joined.strip().decode("utf-8", errors="replace")
 
     @functools.cached_property
     def pieces(self) -> Sequence[bytes]:
-        """What each token writes, in UTF-8, ``b""`` for special ones: a text is the pieces of its tokens, joined."""
+        """The UTF-8 bytes of each token, ``b""`` for special ones: a text is the concatenation of its pieces."""
         return _byte_pieces(self._model, self) if self._kind == "byte_pairs" else _sentence_pieces(self._model, self)
 
     @property
@@ -212,7 +213,7 @@ class SpeechTokenizer:
 
     @property
     def fingerprint(self) -> str:
-        """A digest of everything that tokens depend on."""
+        """A digest of everything on which tokens depend."""
         settings = json.dumps(self._settings(), sort_keys=True)
         return hashlib.sha256(settings.encode() + self._content).hexdigest()
 
@@ -220,10 +221,10 @@ class SpeechTokenizer:
         return {"kind": self._kind, "vocabulary_size": self.vocabulary_size, "special": asdict(self.special)}
 
     def save(self, folder: Path) -> None:
-        """Write it.
+        """Write the tokenizer to a folder.
 
         Args:
-            folder: Is made; may be moved afterwards.
+            folder: Is created; may be moved afterwards.
         """
         folder.mkdir(parents=True, exist_ok=True)
         settings = json.dumps(self._settings(), indent=1).encode()
@@ -233,13 +234,13 @@ class SpeechTokenizer:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read what :meth:`save` wrote; nothing in it is run.
+        """Read what :meth:`save` wrote; no code in the folder is run.
 
         Returns:
             A tokenizer with the same tokens.
 
         Raises:
-            BackboneError: The folder does not hold one, or it is damaged.
+            BackboneError: The folder does not contain a tokenizer, or it is damaged.
         """
         try:
             settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
@@ -285,7 +286,7 @@ def _whisper_tokens(ids: Mapping[str, int], vocabulary_size: int, *, multilingua
 
 
 def _find_suppressed(tokenizer: SpeechTokenizer, ids: Mapping[str, int]) -> list[int]:
-    """Return what OpenAI's ``non_speech_tokens`` are: what annotates speech, which no one says.
+    """Return the tokens of OpenAI's ``non_speech_tokens``: annotations of speech that nobody pronounces.
 
     whisper/tokenizer.py and whisper/decoding.py, https://github.com/openai/whisper (v20231117).
     """
@@ -302,7 +303,7 @@ def _find_suppressed(tokenizer: SpeechTokenizer, ids: Mapping[str, int]) -> list
 
 
 def write_byte_pairs(vocabulary: Mapping[str, int], merges: Sequence[str]) -> bytes:
-    """Write a ``tokenizer.json`` as Whisper's and GPT-2's are; of the merges, the most frequent comes first."""
+    """Write a ``tokenizer.json`` like Whisper's and GPT-2's; the most frequent merge comes first."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     pairs = [(first, second) for first, second in (merge.split(" ") for merge in merges)]
@@ -312,7 +313,7 @@ def write_byte_pairs(vocabulary: Mapping[str, int], merges: Sequence[str]) -> by
 
 
 def _strip_special(vocabulary: bytes) -> bytes:
-    """Leave the special tokens out, so that a text that spells one does not contain it."""
+    """Remove the special tokens, so that a text in which one is spelled out does not contain it."""
     content = json.loads(vocabulary)
     return json.dumps({**content, "added_tokens": [], "post_processor": None}).encode()
 
@@ -335,7 +336,7 @@ def _byte_pieces(model: Any, tokenizer: SpeechTokenizer) -> list[bytes]:
 
     def write(token: int) -> bytes:
         spelling = "" if token in special else spellings.get(token, "")
-        # A token that is not in these letters is a special one.
+        # A token with other characters is a special one.
         return bytes(_LETTERS[x] for x in spelling) if all(x in _LETTERS for x in spelling) else b""
 
     return [write(token) for token in range(tokenizer.vocabulary_size)]

@@ -17,7 +17,7 @@ from keras_transfer.heads import LOGITS
 from keras_transfer.heads.transcripts import TiedLogits
 from keras_transfer.networks.types import Array, JsonObject, SymbolicTensor, Tensor
 
-# Of recordings that are transcribed at a time: a network's attention to 30 s takes 0.1 GB per window.
+# Number of windows that are transcribed at a time: a network's attention to 30 s takes 0.1 GB per window.
 _SECONDS_AT_ONCE, _FEWEST, _MOST = 120, 4, 16
 _TRANSCRIBE = "transcribe"
 
@@ -27,21 +27,21 @@ class Transcriber(keras.Model):
     """Recordings in, tokens out: ``samples``, ``float32[batch, time]`` in -1..1, to two outputs.
 
     Recordings that are longer than a window are cut at quiet places. Zeros at the end of a recording are padding; a
-    window of zeros has no text, and noise has none by the rules. The outputs are
+    window of zeros has no text, and neither has noise, according to the rules. The outputs are
 
-    - ``int32[batch, n]``: the chosen tokens of all windows, one after another, without prompts and ends, and filled up
-      with the end. Timestamps among them count from the start of the recording: those behind the window's length
-      have numbers beyond the vocabulary.
+    - ``int32[batch, n]``: the chosen tokens of all windows, concatenated, without prompts and ends, and padded with the
+      end. Timestamps among them count from the start of the recording: those beyond the window's length have ids beyond
+      the vocabulary.
     - ``float32[batch]``: the mean log-probability of the chosen tokens and the ends; 0 for silence and noise.
 
-    The network's layers are shared: trained weights and adapters count. It is saved as what it is made of.
+    The network's layers are shared: trained weights and adapters are used. The model is saved as its parts.
 
     Args:
-        network: Functional, from what the front end returns and ``int32[batch, length]`` tokens to the decoder's
-            states, which the embedding of its tokens turns into logits.
-        front_end: From samples, ``float32[batch, samples]``, to what the network takes.
-        rules: How tokens are chosen.
-        samples: Most samples of a window, for which the network is built.
+        network: Functional, from the front end's output and ``int32[batch, length]`` tokens to the decoder's states,
+            which the token embedding turns into logits.
+        front_end: From samples, ``float32[batch, samples]``, to the network's input.
+        rules: The decoding rules.
+        samples: Length of a window, for which the network is built.
         sample_rate: In Hz.
         name: Of the model.
     """
@@ -64,16 +64,16 @@ class Transcriber(keras.Model):
         super().__init__(inputs=recordings, outputs=transcribe(recordings), name=name)
         models = {"network": _describe(network), "front_end": _describe(listener)}
         settings = {"rules": dataclasses.asdict(rules), "samples": samples, "sample_rate": sample_rate}
-        # A text, for Keras wraps dictionaries that a model holds.
+        # Stored as a string: Keras wraps dictionaries that are attributes of a model.
         self._settings = json.dumps({**models, **settings}, default=_to_plain)
 
     @property
     def rules(self) -> DecodingRules:
-        """How tokens are chosen."""
+        """The decoding rules."""
         return DecodingRules(**json.loads(self._settings)["rules"])
 
     def make_trainer(self) -> keras.Model:
-        """Return the same network as it was trained.
+        """Return the network in the form in which it was trained.
 
         Returns:
             From ``samples``, ``float32[batch, samples]`` of one window, and ``token_ids``, ``int32[batch, tokens]``, to
@@ -88,12 +88,12 @@ class Transcriber(keras.Model):
         return keras.Model({"samples": samples, TOKENS: tokens}, logits, name="trainer")
 
     def get_config(self) -> JsonObject:
-        """Return what the model is made of."""
+        """Return the parts of the model."""
         return {**json.loads(self._settings), "name": self.name}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
-        """Build the model anew, with random weights."""
+        """Build the model again, with random weights."""
         network, front_end = (
             keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
             for name in ("network", "front_end")
@@ -107,12 +107,12 @@ def _describe(model: keras.Model) -> JsonObject:
 
 
 def _to_plain(value: Any) -> Any:
-    """Return numbers of NumPy as Python's."""
+    """Convert NumPy numbers to Python's."""
     return value.item()
 
 
 class _Transcribe(keras.layers.Layer):
-    """What a transcriber does; it is saved by it."""
+    """The layer that transcribes; it is saved as part of the model."""
 
     needs_float32 = True
 
@@ -124,7 +124,7 @@ class _Transcribe(keras.layers.Layer):
         self._rules, self._samples, self._rate = rules, samples, sample_rate
         halves = split_network(network)
         decoder = make_decoder(halves)
-        # In functions, for Keras would save layers once more that it finds in attributes.
+        # Wrapped in functions: Keras would save layers that it finds in attributes a second time.
         self._listen: Callable[[Tensor], Tensor] = lambda windows: halves.encoder(front_end(windows))
         self._decode: Callable[[Tensor], Decoded] = lambda states: decode(decoder, states, rules)
         seconds = samples / sample_rate
@@ -132,13 +132,13 @@ class _Transcribe(keras.layers.Layer):
         self.built = True
 
     def call(self, recordings: Tensor) -> tuple[Tensor, Tensor]:
-        """Transcribe some windows at a time, the first ones of all recordings first."""
+        """Transcribe a few windows at a time, starting with the first windows of all recordings."""
         rules = self._rules
         cuts = find_cuts(recordings, self._samples, self._rate)
         batch, windows = ops.shape(cuts.starts)
         count = batch * windows
         at_once = _smaller(count, self._at_once)
-        # Windows by number, then by recording; those that no recording needs are last, and are not transcribed.
+        # Windows are sorted by number, then by recording; unused ones are last, and are not transcribed.
         needed = ops.reshape(ops.transpose(cuts.lengths) > 0, (-1,))
         order = _sort_true_first(needed)
         last = ops.sum(ops.cast(needed, "int32"))
@@ -173,17 +173,17 @@ class _Transcribe(keras.layers.Layer):
         return joined, totals / ops.maximum(lengths, 1.0)
 
     def _take_windows(self, recordings: Tensor, cuts: Cuts, of: Tensor, number: Tensor) -> Tensor:
-        """Return ``float32[at_once, samples]``, with zeros behind each window."""
+        """Return ``float32[at_once, samples]``, with zeros after the end of each window."""
         time, windows = ops.shape(recordings)[1], ops.shape(cuts.starts)[1]
         place = of * windows + number
         starts, lengths = (ops.take(ops.reshape(each, (-1,)), place)[:, None] for each in cuts)
         offsets = ops.arange(self._samples, dtype="int32")[None]
-        # Positions in the batch as one long row.
+        # Positions in the flattened batch.
         places = of[:, None] * time + ops.minimum(starts + offsets, time - 1)
         return ops.where(offsets < lengths, ops.take(ops.reshape(recordings, (-1,)), places), 0.0)
 
     def _count_from_start(self, tokens: Tensor, cuts: Cuts, of: Tensor, number: Tensor) -> Tensor:
-        """Move timestamps by their window's start."""
+        """Shift timestamps by the start of their window."""
         begin = self._rules.timestamp_begin
         if begin is None:
             return tokens
@@ -192,7 +192,7 @@ class _Transcribe(keras.layers.Layer):
         return ops.where(tokens >= begin, tokens + steps[:, None], tokens)
 
     def compute_output_spec(self, recordings: SymbolicTensor) -> tuple[SymbolicTensor, SymbolicTensor]:
-        """Return the shapes: JAX cannot infer them if lengths are open."""
+        """Return the shapes: JAX cannot infer them if dimensions are unknown."""
         batch = recordings.shape[0]
         return keras.KerasTensor((batch, None), "int32"), keras.KerasTensor((batch,), "float32")
 
@@ -202,14 +202,14 @@ def _smaller(count: Tensor, most: int) -> Tensor:
 
 
 def _sort_true_first(flags: Tensor) -> Tensor:
-    """Return the places of what is true, then the others, each in their order."""
+    """Return the indices of true values, then of the others, each in order."""
     count = ops.shape(flags)[0]
     places = ops.arange(count, dtype="int32")
     return ops.cast(ops.argsort(ops.where(flags, places, places + count)), "int32")
 
 
 def _move_to_front(tokens: Tensor, end: int) -> Tensor:
-    """Take the ends out of rows, and put them behind."""
+    """Move the end tokens of rows to the back."""
     width = ops.shape(tokens)[1]
     places = ops.arange(width, dtype="int32")
     order = ops.argsort(ops.where(ops.equal(tokens, end), places + width, places), axis=1)
@@ -218,10 +218,10 @@ def _move_to_front(tokens: Tensor, end: int) -> Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Transcribed:
-    """What a transcriber found for recordings.
+    """The result of transcribing recordings.
 
     Attributes:
-        tokens: ``int32[recordings, n]``, filled up with the end.
+        tokens: ``int32[recordings, n]``, padded with the end.
         scores: ``float32[recordings]``, mean log-probabilities.
     """
 

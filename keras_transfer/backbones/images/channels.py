@@ -1,7 +1,7 @@
-"""Networks for images of other than three channels: the first convolution is adapted from its pretrained weights.
+"""Networks for images with other than three channels: the first convolution is adapted from its pretrained weights.
 
 A channel beyond red, green and blue starts as the mean of those three. If there are fewer than three, each starts as
-the mean, times 3 / channels: a grey image gives what it gives repeated as red, green and blue.
+the mean, times 3 / channels: a grey image results in the same output as when it is repeated as red, green and blue.
 """
 
 from collections.abc import Sequence
@@ -23,13 +23,13 @@ def with_channels(backbone: ImageBackbone, channels: int) -> ImageBackbone:
     """Adapt a backbone to images of another number of channels.
 
     Args:
-        backbone: Takes three; it is left as it is.
+        backbone: A backbone for three channels; it is not changed.
 
     Returns:
-        A copy whose weights are the same but for the first convolution's.
+        A copy with the same weights, except for those of the first convolution.
 
     Raises:
-        BackboneError: The network cannot be built for them.
+        BackboneError: The network cannot be built for that number of channels.
     """
     if channels == backbone.channels:
         return backbone
@@ -70,7 +70,7 @@ def _rebuild(network: keras.Model, channels: int) -> keras.Model:
 
 def _rebuild_layer(layer: keras.layers.Layer, channels: int) -> keras.layers.Layer:
     if isinstance(layer, keras.Sequential):
-        # Its configuration holds the shape of its input; without that it takes what comes.
+        # Its configuration contains the shape of its input; without it, the layer accepts any shape.
         return keras.Sequential([_rebuild_layer(inner, channels) for inner in layer.layers], name=layer.name)
     if isinstance(layer, keras.Model) and layer.input_shape[-1] == 3:
         return _rebuild(layer, channels)
@@ -100,5 +100,5 @@ def _fit(value: Array, shape: tuple[int, ...], channels: int) -> Array:
     mean = value.mean(axis=axes[0], keepdims=True)
     if channels > 3:
         return np.concatenate([value, *[mean] * (channels - 3)], axis=axes[0])
-    # Of kernels, what is summed over channels stays the same; means and variances of channels are no sums.
+    # For kernels, the sum over channels is preserved; means and variances of channels are not sums.
     return np.repeat(mean * (3 / channels if value.ndim > 1 else 1), channels, axis=axes[0])

@@ -91,7 +91,7 @@ def _inverted_residual(
 
 
 def load_weights(network: keras.Model, file: Path) -> None:
-    """Put the tensors of the package's file into a network of :func:`build_network`.
+    """Load the tensors of the package's file into a network of :func:`build_network`.
 
     Args:
         network: With or without the classifier; without it the file's classifier is left out.

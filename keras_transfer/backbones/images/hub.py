@@ -1,6 +1,6 @@
-"""Image backbones of KerasHub: what it can classify images with, from a preset or a folder.
+"""Image backbones of KerasHub: the networks that can classify images, from a preset or a folder.
 
-Families are found in ``keras_hub.models`` itself. Nothing in a folder is run. Read in KerasHub 0.32.
+Families are discovered in ``keras_hub.models`` itself. No code in a folder is run. Written for KerasHub 0.32.
 """
 
 import functools
@@ -22,18 +22,18 @@ from keras_transfer.errors import BackboneError
 from keras_transfer.networks.stages import find_stages
 from keras_transfer.registry import did_you_mean, nearest_names
 
-# The converter of a preset that takes any size has the size that it was trained at; if it has none:
+# The converter of a preset that accepts any size has the size that it was trained at; if there is none:
 _USUAL_SIZE = 224
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFamily:
-    """A kind of network for images in KerasHub.
+    """A KerasHub family of networks for images.
 
     Attributes:
-        name: Its module's in KerasHub: ``vit``, ``resnet``.
+        name: The name of its module in KerasHub: ``vit``, ``resnet``.
         has_class_token: Whether the first token represents the whole image.
-        is_tower: Whether the network for images is one half of a network for images and texts.
+        is_tower: Whether the network is the image tower of a network for images and texts.
     """
 
     name: str
@@ -43,7 +43,7 @@ class ImageFamily:
 
     @property
     def size_argument(self) -> str | None:
-        """What its class calls height, width and channels of images."""
+        """The name of its argument for height, width and channels of images."""
         parameters = inspect.signature(self.backbone).parameters
         return next((name for name in ("image_shape", "input_shape") if name in parameters), None)
 
@@ -53,7 +53,7 @@ def find_image_families() -> dict[str, ImageFamily]:
     """Find the families that can classify images.
 
     They are those with a task ``ImageClassifier``, and of those without any task the ones whose output is features of
-    an image: encoders such as DINOv2, and networks such as SigLIP that have a tower for images and one for texts.
+    an image: encoders such as DINOv2, and networks such as SigLIP that have an image tower and a text tower.
 
     Returns:
         The families by name.
@@ -93,14 +93,14 @@ def load_hub_backbone(
     """Load a network for images.
 
     Args:
-        name: ``hub:`` and a preset of KerasHub (see :func:`list_image_presets`), which is downloaded; or a folder
-            that holds one, with or without the prefix.
+        name: ``hub:`` and a preset of KerasHub (see :func:`list_image_presets`), which is downloaded; or a folder that
+            contains one, with or without the prefix.
         image_size: Height and width of the images in pixels; None for those of the preset.
         weights: ``pretrained``, ``none`` for random ones, or the path of a file or of a run folder.
 
     Raises:
-        BackboneError: There is none of that name, it cannot be had, it cannot classify images, it does not take
-            images of that size, or weights do not fit.
+        BackboneError: The preset does not exist or cannot be downloaded, cannot classify images, does not accept images
+            of that size, or weights do not fit.
     """
     source = _find_source(name)
     loads = weights == Weights.PRETRAINED
@@ -132,7 +132,7 @@ def _shape(network: keras.Model) -> tuple[int | None, int | None]:
 
 
 def _load_part(family: ImageFamily, source: str, **options: Any) -> keras.Model:
-    """The network, or that half of it that takes images."""
+    """The network, or its image tower."""
     network = keras_hub.models.Backbone.from_preset(source, **options)
     return network.vision_encoder if family.is_tower else network
 
@@ -146,7 +146,7 @@ def _image_size(network: keras.Model, converter: Any) -> int:
 def _resize(
     name: str, family: ImageFamily, source: str, network: keras.Model, size: int, *, loads: bool
 ) -> keras.Model:
-    """Load a network anew for images of another size."""
+    """Load a network again for images of another size."""
     own, reason = _shape(network)[0], ""
     if family.size_argument is not None:
         shape = (size, size, image_input(network).shape[-1])
@@ -161,7 +161,7 @@ def _resize(
 
 
 def _read_contract(name: str, converter: Any) -> InputContract:
-    """What KerasHub's own preprocessing does to pixels, resizing aside."""
+    """The input contract of KerasHub's own preprocessing, apart from resizing."""
 
     def value(setting: Any, neutral: float) -> Any:
         if setting is None:
@@ -172,7 +172,7 @@ def _read_contract(name: str, converter: Any) -> InputContract:
 
 
 def _find_source(name: str) -> str:
-    """Return what KerasHub loads: an absolute path, or the name of a preset."""
+    """Return the source that KerasHub loads: an absolute path, or the name of a preset."""
     folder = Path(name.removeprefix(PREFIX)).expanduser()
     if folder.is_dir():
         _check_folder(name, folder)
@@ -194,7 +194,7 @@ def _not_for_images(name: str, class_name: str) -> str:
 
 
 def _check_folder(name: str, folder: Path) -> None:
-    """Refuse a folder that KerasHub cannot load, in better words than its own."""
+    """Refuse a folder that KerasHub cannot load, with a clearer message than its own."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         backbone = keras.saving.get_registered_object(str(config["registered_name"]))

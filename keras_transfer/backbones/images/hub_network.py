@@ -1,4 +1,4 @@
-"""From a KerasHub backbone to features of an image: the network that stages are found in, and that is saved."""
+"""From a KerasHub backbone to features of an image: the network that is split into stages, and saved."""
 
 import json
 from collections.abc import Mapping
@@ -16,8 +16,8 @@ from keras_transfer.networks.types import JsonObject, Layer, Tensors
 class ImageNetwork(keras.Model):
     """A KerasHub backbone from pixels to a feature map, tokens or a vector: a functional model of its own layers.
 
-    Encoders are opened, so that each of their blocks can be a stage of its own. It is saved as what the backbone is
-    made of: not all layers of KerasHub can be saved one by one (0.32: those of ViT, DeiT, MiT and Swin cannot).
+    Encoders are expanded, so that each of their blocks can be a separate stage. The model is saved as the configuration
+    of the backbone: not all layers of KerasHub can be saved one by one (0.32: those of ViT, DeiT, MiT and Swin cannot).
 
     Args:
         backbone: The KerasHub backbone. Its layers are used, not copied.
@@ -35,12 +35,12 @@ class ImageNetwork(keras.Model):
         super().__init__(network.input, network.output, name=name)
         for layer in self.layers:
             if hasattr(layer, "interpolated_position_embeddings"):
-                # DINOv2's positions: KerasHub (0.32) stretches them to the size of the preset's images when they are
-                # saved, if the sum of their changes is above 0, and squeezes them when they are loaded.
+                # DINOv2's positions: KerasHub (0.32) resizes them to the size of the preset's images when they are
+                # saved, if the sum of their changes is above 0, and resizes them back when they are loaded.
                 save_own_variables_plainly(layer)
         config = keras.saving.serialize_keras_object(backbone)
         parts = {key: config[key] for key in ("module", "class_name", "config", "registered_name")}
-        # A text, for Keras wraps dictionaries that a model holds.
+        # Stored as a string: Keras wraps dictionaries that are attributes of a model.
         self._settings = json.dumps({"backbone": parts, "has_class_token": has_class_token})
 
     def get_config(self) -> JsonObject:
@@ -60,20 +60,20 @@ class ImageNetwork(keras.Model):
         return cls(**{**config, "backbone": backbone})
 
 
-# Keras stores weights under the class's name in snake case: files of version 0.1 have this one.
+# Keras stores weights under the class name in snake case: files of version 0.1 have this one.
 ImageNetwork.__name__ = "PictureNetwork"
 
 
 def image_input(backbone: keras.Model) -> keras.KerasTensor:
-    """Return a KerasHub backbone's one input, to which some families give a name."""
+    """Return the only input of a KerasHub backbone, to which some families give a name."""
     (tensor,) = keras.tree.flatten(backbone.input)
     return tensor
 
 
 def _open_encoders(network: keras.Model) -> keras.Model:
-    """Put the blocks of encoders in their places.
+    """Replace encoders by their blocks.
 
-    If that makes no graph (two blocks of one name, or blocks whose output is more than tensors), nothing is opened.
+    If that is not possible (two blocks have the same name, or a block returns more than tensors), nothing is expanded.
     """
     try:
         return keras.models.clone_model(network, clone_function=lambda layer: layer, call_function=_call)
@@ -92,17 +92,18 @@ def _call(layer: Layer, *arguments: Any, **options: Any) -> Tensors:
     blank_arguments, blank_options = keras.tree.map_structure(to_zeros, (arguments, options))
     blank = layer(*blank_arguments, **blank_options)
     if not makes_tokens:
-        # What is the same for every image, as rotary positions, is no reason to hand pixels on from stage to stage.
+        # Tensors that are equal for every image, such as rotary positions, need no pixels passed on from stage to
+        # stage.
         return blank
     if blank.shape[1:] == shapes[0][1:]:
         return outputs
-    # SigLIP's layer announces one token more than it gives (KerasHub 0.32).
+    # SigLIP's layer reports one token more than it returns (KerasHub 0.32).
     announce_output(layer, keras.KerasTensor((None, *blank.shape[1:]), outputs.dtype))
     return layer(*arguments, **options)
 
 
 def _holds_blocks(layer: Layer) -> bool:
-    """Whether a layer is no more than blocks of one kind, one after another, and what goes with them."""
+    """Whether a layer only consists of a sequence of blocks of one kind, and what belongs to them."""
     if not isinstance(layer, keras.layers.Layer) or isinstance(layer, keras.Model) or not layer.weights:
         return False
     own = [value for name, value in vars(layer).items() if not name.startswith("_")]

@@ -1,4 +1,4 @@
-"""Load the image backbone that a recipe names: a row, a preset of KerasHub, or a Keras model of the user."""
+"""Load the image backbone that a recipe names: an entry of ``BACKBONES``, a KerasHub preset, or a user's model."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -29,11 +29,11 @@ def name_backbone(value: Any) -> tuple[Any, Backbone | None]:
     """Name a backbone that was given from Python, so that the ``backbone`` section of a recipe can hold it.
 
     Args:
-        value: A name or a section; a :class:`Backbone`; a ``keras.Model`` of images; or a section whose ``name`` is
-            one of the latter two.
+        value: A name or a section; a :class:`Backbone`; a ``keras.Model`` of images; or a section whose ``name`` is one
+            of the latter two.
 
     Returns:
-        The section, and the backbone if there is one.
+        The section, and the backbone if ``value`` contains one.
 
     Raises:
         BackboneError: The model cannot be a backbone.
@@ -73,17 +73,17 @@ def load_image_backbone(
         config: ``name`` is one in ``BACKBONES``, ``hub:`` and a preset of KerasHub, the folder of one, or a ``.keras``
             file; for the latter ``input_range`` has its values for black and white.
         image_size: Height and width of the images in pixels; None for the backbone's own.
-        channels: Of the images; the first convolution is adapted to other than three.
+        channels: Number of channels of the images; the first convolution is adapted to other than three.
         weights: ``pretrained``, ``none`` for random ones, or the path of a file or of a run folder.
 
     Raises:
-        BackboneError: It is not available, or does not take such images or weights.
+        BackboneError: The backbone is not available, or does not accept such images or weights.
     """
     return _adapt(lambda own: _load(config, image_size, own), weights, channels)
 
 
 def _adapt(load: Callable[[Weights], ImageBackbone], weights: Weights, channels: int) -> ImageBackbone:
-    """Load a backbone, and adapt it before or after the weights come."""
+    """Load a backbone, and adapt it before or after its weights are loaded."""
     if weights.run is None or not _is_run_of(weights.run, channels):
         return with_channels(load(weights), channels)
     adapted = with_channels(load(Weights.RANDOM), channels)
@@ -123,15 +123,15 @@ def _load(config: ImageBackboneConfig, image_size: int | None, weights: Weights)
 def load_copy(
     backbone: ImageBackbone, weights: Weights, *, image_size: int | None = None, channels: int = 3
 ) -> ImageBackbone:
-    """Copy a backbone, so that training changes no model of the user's.
+    """Copy a backbone, so that training does not change the user's model.
 
     Args:
         weights: ``pretrained`` for its own, ``none`` for random ones, or the path of a file.
         image_size: Height and width of the images in pixels; None for the backbone's own.
-        channels: Of the images; the first convolution is adapted to other than three.
+        channels: Number of channels of the images; the first convolution is adapted to other than three.
 
     Raises:
-        BackboneError: The model does not take such images, or the weights do not fit.
+        BackboneError: The model does not accept such images, or the weights do not fit.
     """
     return _adapt(lambda own: _copy(backbone, own, image_size), weights, channels)
 
@@ -154,7 +154,7 @@ def _copy(backbone: ImageBackbone, weights: Weights, image_size: int | None = No
 def _load_file(
     file: Path, *, input_range: tuple[float, float] | None, image_size: int | None, weights: Weights
 ) -> ImageBackbone:
-    """A model from a file that holds nothing but classes of Keras; nothing in it is run."""
+    """A model from a file that contains only Keras classes; no code in it is run."""
     if not file.is_file():
         raise BackboneError(f"There is no model file {file}. Received: backbone.name={file}. Name a file that exists.")
     model = read_keras_file(file, BackboneError)

@@ -1,4 +1,4 @@
-"""Backbones for images that have a name of their own."""
+"""The entries of backbones for images in ``BACKBONES``."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,18 +17,18 @@ from keras_transfer.networks.stages import find_stages
 
 @dataclass(frozen=True, kw_only=True)
 class ImageBackboneRow(BackboneRow):
-    """What is known of a backbone for images before it is built.
+    """The metadata of a backbone for images, available before it is built.
 
     Attributes:
-        build: Makes the network with random weights for a size in pixels, or for any size if that is None.
-        build_pretrained: Makes the network with its pretrained weights for a size in pixels.
-        contract: How raw pixels become what the network takes.
+        build: Builds the network with random weights for a size in pixels, or for any size if that is None.
+        build_pretrained: Builds the network with its pretrained weights for a size in pixels.
+        contract: From raw pixels to the network's inputs.
         image_size: The size that it was trained at, in pixels.
-        minimum_size: The smallest size that it takes, in pixels.
-        stages: Number of its stages.
-        weights_file: Returns where the pretrained weights are on this machine now, or None.
+        minimum_size: The smallest supported size, in pixels.
+        stages: Number of stages.
+        weights_file: Returns the path of the pretrained weights on this machine, or None.
         load_pth: Loads a ``.pth`` file into the network; None for backbones that do not support such files.
-        after_loading: Fixes what a file of weights does not hold.
+        after_loading: Restores what a file of weights does not contain.
     """
 
     build: Callable[[int | None], keras.Model]

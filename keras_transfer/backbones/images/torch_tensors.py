@@ -1,9 +1,9 @@
-"""Read tensors out of a legacy PyTorch file without PyTorch, and without running what a pickle asks for.
+"""Read tensors from a legacy PyTorch file without PyTorch, and without running the functions that a pickle names.
 
-Before version 1.6 ``torch.save`` wrote five pickles in a row (a magic number, the protocol, facts about the
-machine, the object, the keys of the storages), followed by the bytes of each storage. A pickle may name any
-function for the reader to call; the reader here admits the few names that a dictionary of tensors needs and
-refuses every other. Layout: ``_legacy_save`` in torch/serialization.py.
+Before version 1.6 ``torch.save`` wrote five pickles in a row (a magic number, the protocol, facts about the machine,
+the object, the keys of the storages), followed by the bytes of each storage. A pickle may name any function for the
+reader to call; this reader allows only the few names that a dictionary of tensors needs and refuses all others. Layout:
+``_legacy_save`` in torch/serialization.py.
 """
 
 import pickle
@@ -28,7 +28,7 @@ _STORAGE_TYPES = {
     "ByteStorage": "<u1",
     "BoolStorage": "?",
 }
-# What a damaged pickle makes the reader raise; MemoryError is for a length that is impossible.
+# The exceptions that a damaged pickle may cause; MemoryError is for a length that is impossible.
 _DAMAGE = (
     pickle.UnpicklingError,
     EOFError,
@@ -42,7 +42,7 @@ _DAMAGE = (
 
 
 class _Storage:
-    """The flat memory that one or more tensors look into; filled after the pickle is read."""
+    """The flat memory of one or more tensors; filled after the pickle is read."""
 
     def __init__(self, dtype: str, size: int) -> None:
         self.dtype = np.dtype(dtype)
@@ -51,7 +51,7 @@ class _Storage:
 
 
 class _Tensor:
-    """What ``torch._utils._rebuild_tensor_v2`` would build."""
+    """Replaces the result of ``torch._utils._rebuild_tensor_v2``."""
 
     def __init__(
         self, storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: object

@@ -1,7 +1,7 @@
-"""Text backbones: what KerasHub can classify texts with, from a package, a preset, or a folder.
+"""Text backbones: KerasHub's networks that can classify texts, from a package, a preset, or a folder.
 
-Families are found in ``keras_hub.models`` itself. MiniLM's weights install as a package, so that it works without a
-network; folders are KerasHub's presets or Hugging Face's models with safetensors. Nothing in a folder is run.
+Families are discovered in ``keras_hub.models`` itself. MiniLM's weights install as a package, so that it works without
+internet access; folders are KerasHub's presets or Hugging Face's models with safetensors. No code in a folder is run.
 """
 
 import functools
@@ -27,17 +27,17 @@ from keras_transfer.errors import BackboneError
 from keras_transfer.networks.stages import find_stages
 from keras_transfer.registry import did_you_mean, nearest_names
 
-# For networks whose positions are no weights, and which set no limit themselves.
+# For networks whose positions are not weights, and which set no limit themselves.
 _UNLIMITED = 2**15
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """A kind of network for texts in KerasHub.
+    """A KerasHub family of networks for texts.
 
     Attributes:
-        name: Its module's in KerasHub: ``bert``, ``gpt2``.
-        is_decoder: Whether a token sees only those before it.
+        name: The name of its module in KerasHub: ``bert``, ``gpt2``.
+        is_decoder: Whether a token attends only to earlier tokens.
     """
 
     name: str
@@ -49,14 +49,14 @@ class Family:
 
 @dataclass(frozen=True, kw_only=True)
 class TextBackbone(Backbone):
-    """A network that takes texts as tokens, ``int32[batch, tokens]``, and gives ``float32[batch, width]``.
+    """A network that takes texts as tokens, ``int32[batch, tokens]``, and returns ``float32[batch, width]``.
 
     Attributes:
-        maximum_length: Most tokens that it takes.
-        family: What KerasHub calls its kind: ``bert``.
-        pads_to_longest: Whether padding to the longest text of a batch is enough. Where KerasHub's network has no mask
-            to take, its output depends on padding, and every batch is padded to the same length.
-        pooling: What makes one vector of the tokens; ``masked`` makes one of each that is masked.
+        maximum_length: Maximum number of tokens.
+        family: The name of its family in KerasHub: ``bert``.
+        pads_to_longest: Whether padding to the longest text of a batch is enough. If KerasHub's network does not accept
+            a mask, its output depends on padding, and every batch is padded to the same length.
+        pooling: How tokens are pooled to one vector; ``masked`` returns a vector for each masked token.
     """
 
     encoder: TextEncoder
@@ -80,7 +80,7 @@ def find_families() -> dict[str, Family]:
     """Find the families that can classify texts.
 
     They are those with a task ``{Family}TextClassifier``, or ``{Family}CausalLM`` for decoders, whose preprocessor
-    takes texts alone and whose tokenizer runs in TensorFlow. That leaves out aliases, ESM's ``ESMProteinClassifier``,
+    takes only texts and whose tokenizer runs in TensorFlow. That excludes aliases, ESM's ``ESMProteinClassifier``,
     encoder-decoders, and families that also take images or sound.
 
     Returns:
@@ -124,11 +124,11 @@ def list_presets() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class TextParts:
-    """What a backbone for texts is made of.
+    """The parts of a backbone for texts.
 
     Attributes:
         network: KerasHub's backbone.
-        preprocessor: Packs texts for it: KerasHub's ``TextClassifierPreprocessor`` or, of decoders,
+        preprocessor: Packs texts for it: KerasHub's ``TextClassifierPreprocessor`` or, for decoders,
             ``CausalLMPreprocessor`` of the same family.
     """
 
@@ -142,14 +142,14 @@ def load_hub_backbone(
     """Load a preset of KerasHub, or a model of Hugging Face.
 
     Args:
-        name: A preset of KerasHub (see :func:`list_presets`), which is downloaded, or a folder that holds a KerasHub
-            preset or a Hugging Face model with safetensors; with ``folder``, what messages call the backbone.
+        name: A preset of KerasHub (see :func:`list_presets`), which is downloaded, or a folder that contains a KerasHub
+            preset or a Hugging Face model with safetensors; with ``folder``, the name in messages.
         pooling: See :func:`~keras_transfer.backbones.texts.rows.load_text_backbone`.
-        folder: Where its files are; by default ``name`` says it.
+        folder: The folder of its files; by default given by ``name``.
 
     Raises:
-        BackboneError: There is none of that name, it is not available, it cannot classify texts or, with ``masked``,
-            has no mask token, or weights do not fit.
+        BackboneError: The network does not exist or is not available, cannot classify texts or, with ``masked``, has no
+            mask token, or weights do not fit.
     """
     check_pooling(pooling)
     pretrained = weights == Weights.PRETRAINED
@@ -162,7 +162,7 @@ def load_hub_backbone(
 
 
 def find_family(name: str, network: keras.Model) -> Family:
-    """Return the family of a network of KerasHub.
+    """Return the family of a KerasHub network.
 
     Raises:
         BackboneError: It cannot classify texts.
@@ -176,10 +176,10 @@ def find_family(name: str, network: keras.Model) -> Family:
 def join_parts(
     name: str, parts: TextParts, *, weights: Weights, pooling: str = "auto", source: str = ""
 ) -> TextBackbone:
-    """Make a backbone of a network and its preprocessor.
+    """Make a backbone from a network and its preprocessor.
 
     Args:
-        parts: Pretrained, if that is what ``weights`` asks for, else with random weights.
+        parts: Pretrained if ``weights`` is ``pretrained``, else with random weights.
         pooling: See :func:`~keras_transfer.backbones.texts.rows.load_text_backbone`.
 
     Raises:
@@ -271,7 +271,7 @@ def _load(name: str, source: str, load: Callable[[], Any]) -> Any:
 
 
 def _check_tokenizer(encoder: TextEncoder, weights: Path, name: str) -> None:
-    """Refuse a run whose tokenizer gives other ids."""
+    """Refuse a run whose tokenizer assigns other ids."""
     if TextEncoder.load(weights / TOKENIZER).fingerprint != encoder.fingerprint:
         raise BackboneError(
             f"Run {weights} read texts with another tokenizer than {name} has now, of {encoder.vocabulary_size:,} "
@@ -283,7 +283,7 @@ def _load_preprocessor(family: Family, source: str) -> Any:
     preprocessor = family.preprocessor.from_preset(source)
     settings = Path(source) / "tokenizer_config.json"
     if isinstance(preprocessor.tokenizer, keras_hub.tokenizers.WordPieceTokenizer) and settings.is_file():
-        # Hugging Face strips accents if it lowercases, by default; KerasHub's conversion does not (0.32).
+        # By default, Hugging Face strips accents if it lowercases; KerasHub's conversion does not (0.32).
         config = json.loads(settings.read_text(encoding="utf-8"))
         strips = config.get("strip_accents")
         preprocessor.tokenizer.strip_accents = bool(config.get("do_lower_case") if strips is None else strips)
@@ -295,7 +295,7 @@ def _without_download() -> str:
 
 
 def _find_source(name: str, folder: Path | None, *, pretrained: bool) -> str:
-    """Return what KerasHub loads: an absolute path, or the name of a preset."""
+    """Return the source that KerasHub loads: an absolute path, or the name of a preset."""
     if folder is None:
         folder = Path(name).expanduser()
         if not folder.is_dir():
@@ -325,7 +325,7 @@ def _not_for_texts(name: str, class_name: str) -> str:
 
 
 def _check_folder(name: str, folder: Path, *, pretrained: bool) -> None:
-    """Refuse a folder that KerasHub cannot load, in better words than its own."""
+    """Refuse a folder that KerasHub cannot load, with a clearer message than its own."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
 """From a KerasHub backbone to one vector for each text, or for each masked token of it.
 
-This is the network that stages are found in, and that is saved.
+This is the network that is split into stages, and saved.
 """
 
 import json
@@ -22,9 +22,9 @@ from keras_transfer.registry import did_you_mean
 Pooling = Literal["own", "mean", "first", "last", "masked"]
 _CHOICES = ("auto", "own", "mean", "first", "last")
 
-# Sentence-transformers' names of what can be done here.
+# Sentence-transformers' names of the supported poolings.
 _MODES: dict[Any, Pooling] = {"mean": "mean", "cls": "first", "lasttoken": "last"}
-# How older versions write the same: a flag for each.
+# Older versions write a flag for each instead.
 _FLAG = re.compile("pooling_mode_(.+?)(_tokens?)?")
 
 
@@ -33,8 +33,8 @@ class SentencePooling:
     """How tokens become one vector.
 
     Attributes:
-        kind: Which tokens count.
-        normalizes: Whether vectors are scaled to one length.
+        kind: Which tokens are pooled.
+        normalizes: Whether vectors are scaled to the same length.
     """
 
     kind: Pooling
@@ -62,12 +62,12 @@ def resolve_pooling(pooling: str, *, is_decoder: bool, folder: Path) -> Sentence
 
     Args:
         pooling: ``auto``, ``own``, ``mean``, ``first``, ``last`` or ``masked``.
-        is_decoder: Whether a token sees only those before it.
-        folder: Where the network came from; it need not be there.
+        is_decoder: Whether a token attends only to earlier tokens.
+        folder: Where the network is from; it need not exist.
 
     Returns:
-        Of ``auto``, what a folder of sentence-transformers names; else ``last`` for decoders, whose last token alone
-        has seen the whole text, and ``mean`` for others.
+        For ``auto``, the pooling that a folder of sentence-transformers names; else ``last`` for decoders, since only
+        the last token attends to the whole text, and ``mean`` for others.
     """
     if pooling != "auto":
         return SentencePooling(pooling)  # type: ignore[arg-type]
@@ -79,7 +79,7 @@ def _read(folder: Path) -> SentencePooling | None:
     modules = _load(folder / "modules.json")
     if not isinstance(modules, list):
         return None
-    # Types are paths that have moved from version to version; what they end with has not.
+    # Types are module paths that have changed between versions; their last part has not.
     named = [module for module in modules if isinstance(module, dict)]
     folders = {str(module.get("type")).rpartition(".")[2]: str(module.get("path")) for module in named}
     config = _load(folder / folders.get("Pooling", "") / "config.json")
@@ -103,18 +103,19 @@ def _load(file: Path) -> Any:
 class TextNetwork(keras.Model):
     """A KerasHub backbone whose tokens are pooled: a functional model of the backbone's own layers.
 
-    What the pooled vector does not need is left out, as BERT's ``pooled_dense`` under a mean. It is saved as what the
-    backbone and the pooling are made of: not all layers of KerasHub can be saved one by one (0.32: those of Llama,
-    GPT-NeoX and DeBERTa cannot).
+    Layers that the pooled vector does not need are left out, such as BERT's ``pooled_dense`` with a mean. The model is
+    saved as the configuration of backbone and pooling: not all layers of KerasHub can be saved one by one (0.32: those
+    of Llama, GPT-NeoX and DeBERTa cannot).
 
     Args:
         backbone: The KerasHub backbone. Its layers are used, not copied.
-        pooling: ``own`` is the backbone's ``pooled_output``; if it has none, the first token, or the last one of
-            decoders; ``mean`` is over tokens that are no padding; ``first`` and ``last`` are those of them. ``masked``
-            pools nothing: it takes the tokens at one more input, ``mask_positions``, ``int32[batch, masked]``.
-        is_decoder: Whether a token sees only those before it.
-        normalizes: Whether vectors are scaled to one length, by which the mean of their squares is 1. Of length 1, as
-            sentence-transformers has them, their numbers would be so small that a trained head hardly moves.
+        pooling: ``own`` is the backbone's ``pooled_output``; if it has none, the first token, or for decoders the last
+            one; ``mean`` is over tokens that are not padding; ``first`` and ``last`` are the first and the last of
+            them. ``masked`` does not pool: it returns the tokens at one more input, ``mask_positions``,
+            ``int32[batch, masked]``.
+        is_decoder: Whether a token attends only to earlier tokens.
+        normalizes: Whether vectors are scaled to a length at which the mean of their squares is 1. At length 1, as in
+            sentence-transformers, their values would be so small that a trained head hardly changes.
     """
 
     def __init__(
@@ -128,7 +129,7 @@ class TextNetwork(keras.Model):
     ) -> None:
         inputs = dict(backbone.input)
         if MASK not in inputs:
-            # A network that needs no mask is pooled by one all the same.
+            # A network that needs no mask is still pooled with one.
             inputs[MASK] = keras.Input((None,), dtype="int32", name=MASK)
         if pooling == "masked":
             inputs[POSITIONS] = keras.Input((None,), dtype="int32", name=POSITIONS)
@@ -140,13 +141,13 @@ class TextNetwork(keras.Model):
         super().__init__(inputs=inputs, outputs=outputs, name=name)
         config = keras.saving.serialize_keras_object(backbone)
         parts = {key: config[key] for key in ("module", "class_name", "config", "registered_name")}
-        # A text, for Keras wraps dictionaries that a model holds.
+        # Stored as a string: Keras wraps dictionaries that are attributes of a model.
         settings = {"pooling": pooling, "is_decoder": is_decoder, "normalizes": normalizes}
         self._settings = json.dumps({"backbone": parts, **settings})
 
     @property
     def token_embedding(self) -> Layer:
-        """The layer that makes vectors of tokens, and can make tokens of vectors; it may lie inside another one."""
+        """The layer that embeds tokens and can turn vectors into logits; it may be nested in another layer."""
         inside = (part for layer in self.layers for part in parts(layer))
         return next(part for part in inside if isinstance(part, keras.layers.ReversibleEmbedding))
 
@@ -161,14 +162,14 @@ class TextNetwork(keras.Model):
 
 @keras.saving.register_keras_serializable(package="keras_transfer")
 class MaskedLanguageModel(keras.Model):
-    """A network and what finds masked tokens again, from tokens to ``float32[batch, masked, vocabulary]`` logits.
+    """A network with a head for masked tokens, from tokens to ``float32[batch, masked, vocabulary]`` logits.
 
-    It is saved as what the network is made of: Keras alone would give the head an embedding of its own when it loads
-    the two.
+    It is saved as the configuration of the network: by itself, Keras would create a second embedding for the head when
+    it loads the two.
 
     Args:
-        network: Its pooling is ``masked``.
-        top: From the network's output to logits, tied to its embedding; a new one by default.
+        network: A network with the pooling ``masked``.
+        top: From the network's output to logits, tied to its embedding; by default a new head.
     """
 
     def __init__(self, *, network: TextNetwork, top: keras.Model | None = None, name: str | None = None) -> None:
@@ -201,7 +202,7 @@ def _take(outputs: Tensors, positions: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _pool(outputs: Tensors, mask: keras.KerasTensor, pooling: Pooling, *, is_decoder: bool) -> keras.KerasTensor:
-    """Return ``float32[batch, width]`` under any dtype policy; a row that is all padding gives zeros."""
+    """Return ``float32[batch, width]`` under any dtype policy; a row that is all padding results in zeros."""
     by_name = _by_name(outputs)
     tokens = by_name["sequence_output"]
     if pooling == "own" and "pooled_output" in by_name:
@@ -212,7 +213,7 @@ def _pool(outputs: Tensors, mask: keras.KerasTensor, pooling: Pooling, *, is_dec
     if pooling == "mean":
         weights /= keras.ops.maximum(keras.ops.sum(weights, axis=1, keepdims=True), 1.0)
     else:
-        # How many tokens there are from here on: at the last one, one.
+        # The number of tokens from each position to the end: 1 at the last token.
         left = keras.ops.flip(keras.ops.cumsum(keras.ops.flip(weights, axis=1), axis=1), axis=1)
         weights *= keras.ops.cast(keras.ops.equal(left, 1.0), "float32")
     return keras.ops.einsum("bt,btw->bw", weights, _as_float32(tokens))

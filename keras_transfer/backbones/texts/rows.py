@@ -1,4 +1,4 @@
-"""Backbones for texts: those that have a name of their own, and what a recipe names."""
+"""The entries of backbones for texts in ``BACKBONES``, and the loading of a recipe's backbone."""
 
 import importlib.util
 from collections.abc import Callable
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TextBackboneRow(BackboneRow):
-    """What is known of a backbone for texts before it is built.
+    """The metadata of a backbone for texts, available before it is built.
 
     Attributes:
-        folder: Returns where its files are on this machine now, or None.
-        build: Makes KerasHub's network and its preprocessor, with pretrained weights from the folder if its argument
-            is true, else with random ones. By default the folder holds a preset of KerasHub, or a model of Hugging Face
-            with safetensors, that has them.
+        folder: Returns the folder of its files on this machine, or None.
+        build: Builds KerasHub's network and its preprocessor, with pretrained weights from the folder if its argument
+            is true, else with random ones. By default the folder contains a preset of KerasHub, or a model of Hugging
+            Face with safetensors.
     """
 
     folder: Callable[[], Path | None]
@@ -50,7 +50,7 @@ class TextBackboneRow(BackboneRow):
         Raises:
             BackboneError: The weights are not available or do not fit.
         """
-        # KerasHub takes seconds to import, and recipes on images need none of it.
+        # KerasHub takes seconds to import, and recipes on images do not need it.
         from keras_transfer.backbones.texts import hub
 
         weights, folder = Weights.parse(weights), self.folder()
@@ -95,14 +95,14 @@ def load_text_backbone(
             downloaded, or a folder that holds a KerasHub preset or a Hugging Face model with safetensors.
         weights: ``pretrained``, ``none`` for random ones, or the path of a file (``.weights.h5``, ``.h5``, ``.keras``)
             or of a run folder.
-        pooling: ``own`` is the family's own (BERT's ``pooled_output``; if there is none, the first token, or the last
-            one of decoders), ``mean`` is over all tokens, ``first`` and ``last`` are those; ``auto`` is what a folder
-            of sentence-transformers names, else ``last`` for decoders and ``mean`` for others. ``masked`` is for
-            masked-language modelling, and pools nothing.
+        pooling: ``own`` is the family's own (BERT's ``pooled_output``; if there is none, the first token, or for
+            decoders the last one), ``mean`` is over all tokens, ``first`` and ``last`` are the first and the last
+            token; ``auto`` is the pooling that a folder of sentence-transformers names, else ``last`` for decoders and
+            ``mean`` for others. ``masked`` is for masked language modelling, and does not pool.
 
     Raises:
-        BackboneError: There is none of that name, it is not available, it cannot classify texts or, with ``masked``,
-            has no mask token, or weights do not fit.
+        BackboneError: The network does not exist or is not available, cannot classify texts or, with ``masked``, has no
+            mask token, or weights do not fit.
     """
     weights, given = Weights.parse(weights), read_mark(name)
     if given is not None:

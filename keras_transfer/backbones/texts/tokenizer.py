@@ -1,7 +1,7 @@
 """From texts to inputs of a KerasHub network, in one TensorFlow graph for training, ``predict`` and the export.
 
-KerasHub tokenizes eagerly in Python, and in a graph with TensorFlow Text. Only the second can be served, and the two do
-not agree on every text: here every text goes through a graph.
+KerasHub tokenizes eagerly in Python, and in a graph with TensorFlow Text. Only the latter can be served, and the two
+differ for some texts: here every text is tokenized in a graph.
 """
 
 import functools
@@ -33,7 +33,7 @@ _CONFIG = "preprocessor.json"
 _CHUNK = 32
 _SHORT = 8
 _MOST_CALLS = 8
-# No token: the token that pads may be an ordinary one (0 is "!" in GPT-2).
+# Not a token: the padding token may be an ordinary one (0 is "!" in GPT-2).
 _NOTHING = -2
 _NOT_ENCODING = ("name", "tokenizer", "sequence_length")
 # Byte pairs are merged one at a time in all words of a batch together: a line of 5,000 dashes would take minutes.
@@ -50,20 +50,21 @@ _BYTES = {
     **{chr(byte): bytes([byte]) for byte in _PRINTABLE},
     **{chr(256 + number): bytes([byte]) for number, byte in enumerate(_OTHERS)},
 }
-# A byte that a SentencePiece vocabulary has no other token for.
+# A byte for which a SentencePiece vocabulary has no other token.
 _BYTE_TOKEN = re.compile("<0x[0-9A-F]{2}>")
 
 
 class TextEncoder:
     """A tokenizer with the special tokens of its family.
 
-    Encoders are packed by their family's ``TextClassifierPreprocessor``. Decoders, which KerasHub packs for generation
-    alone, start with their start token, if they have one, and end with the text: the last token is the one to pool.
-    Pairs of texts for decoders have the family's end token between them and are cut by turns, as those for encoders.
+    Encoders are packed by their family's ``TextClassifierPreprocessor``. Decoders, which KerasHub packs only for
+    generation, start with their start token, if they have one, and end with the text: the last token is the one to
+    pool. Pairs of texts for decoders are separated by the family's end token and truncated in turns, as those for
+    encoders.
 
-    What is odd is defined: bytes that are no UTF-8 are read as U+FFFD, a NUL as a space, a byte that a vocabulary lacks
-    as its unknown token (or as padding), and a text without any token as one token of padding. Byte-pair tokenizers
-    read a word of more than 64 characters as several.
+    Edge cases are defined: bytes that are not UTF-8 are read as U+FFFD, a NUL as a space, a byte that is not in a
+    vocabulary as its unknown token (or as padding), and a text without any token as one token of padding. Byte-pair
+    tokenizers split a word of more than 64 characters.
 
     Args:
         preprocessor: KerasHub's ``TextClassifierPreprocessor`` or ``CausalLMPreprocessor`` of the family.
@@ -90,8 +91,8 @@ class TextEncoder:
 
         Args:
             segments: One ``string[n]``, or two for pairs of texts.
-            length: How many tokens each gets: longer ones are cut as their family does it, shorter ones padded. A
-                traced function has the length that it was traced with.
+            length: Number of tokens of each text: longer ones are truncated as usual for the family, shorter ones
+                padded. A traced function has the length that it was traced with.
 
         Returns:
             ``int32[n, length]`` for each of ``columns``. A row's padding comes last.
@@ -102,7 +103,7 @@ class TextEncoder:
         return fresh._pack(tuple(fresh._tokenize(segment) for segment in segments), length)
 
     def encode(self, texts: Sequence[tuple[str, ...]], length: int) -> dict[str, NDArray[np.int32]]:
-        """Encode many texts, a few at a time in threads.
+        """Encode many texts in threads, a few at a time.
 
         Returns:
             ``int32[n, length]`` for each of ``columns``.
@@ -123,7 +124,7 @@ class TextEncoder:
     def describe(self) -> JsonObject:
         """Return ``lower_case``, whether texts are lower-cased, and ``special_tokens``: their ids by their spelling.
 
-        Which of them are around texts depends on the family: ``preprocessor`` is KerasHub's class for it.
+        Which of them surround texts depends on the family: ``preprocessor`` is KerasHub's class for it.
         """
         words = {str(word) for word in self._tokenizer.special_tokens if word is not None}
         ids = {word: int(self._tokenizer.token_to_id(word)) for word in words}
@@ -134,14 +135,14 @@ class TextEncoder:
         }
 
     def to_tokenizer_json(self) -> str | None:
-        """Return the content of a ``tokenizer.json`` that encodes as this does; None if there can be none."""
+        """Return the content of a ``tokenizer.json`` with the same encodings; None if that is not possible."""
         if self._is_decoder:
             return None
         return write_word_piece(self._tokenizer, {byte[0]: letter for letter, byte in _BYTES.items()})
 
     @property
     def resources(self) -> tuple[Any, ...]:
-        """What an ``ExportArchive`` has to track: byte-pair vocabularies lie in tables, others in the graph itself."""
+        """What an ``ExportArchive`` has to track: byte-pair vocabularies are in tables, others in the graph itself."""
         return (self._fresh()._tokenizer,) if self._merges_bytes else ()
 
     @property
@@ -158,7 +159,7 @@ class TextEncoder:
 
     @property
     def special_ids(self) -> tuple[int, ...]:
-        """Tokens that are no part of a text: padding, start, end and the like, the mask, and what is unknown."""
+        """Tokens that are not part of a text: padding, start, end and the like, the mask, and the unknown token."""
         others = [self.mask_id, self._padding_id, self._unknown_id]
         if isinstance(self._tokenizer, keras_hub.tokenizers.WordPieceTokenizer):
             others.append(self._tokenizer.token_to_id(self._tokenizer.oov_token))
@@ -173,17 +174,17 @@ class TextEncoder:
 
     @property
     def neutral_id(self) -> int:
-        """The token that means least: the mask, else the unknown token, the end of a text, or padding."""
+        """The token with the least meaning: the mask, else the unknown token, the end of a text, or padding."""
         names = ("mask_token_id", "unk_token_id", "end_token_id")
         found = (getattr(self._tokenizer, name, None) for name in names)
         return next((int(token) for token in found if token is not None), self._padding_id)
 
     def surfaces(self, ids: Sequence[int]) -> list[bytes | None]:
-        """Return how tokens are written in a text, in UTF-8.
+        """Return the spelling of tokens in a text, in UTF-8.
 
         Returns:
-            For each the bytes, without marks for the beginning of a word; empty if nothing is known of it, and None for
-            a word that a vocabulary of words lacks.
+            The bytes of each, without markers for the start of a word; empty if the spelling is unknown, and None for a
+            word that is not in a vocabulary of words.
         """
         words = self._words
         return [self._to_surface(words.get(int(token), ""), int(token)) for token in ids]
@@ -210,7 +211,7 @@ class TextEncoder:
 
     @property
     def fingerprint(self) -> str:
-        """A digest of everything but the length that an encoding depends on."""
+        """A digest of everything on which an encoding depends, except the length."""
         digest = hashlib.sha256(type(self._preprocessor).__name__.encode())
         for part in (self._preprocessor, self._tokenizer):
             config = {key: value for key, value in part.get_config().items() if key not in _NOT_ENCODING}
@@ -222,23 +223,23 @@ class TextEncoder:
         return digest.hexdigest()
 
     def save(self, folder: Path) -> None:
-        """Write the vocabulary and how texts are packed, as KerasHub lays out a preset.
+        """Write the vocabulary and the packing of texts in the layout of a KerasHub preset.
 
         Args:
-            folder: Is made; may be moved afterwards.
+            folder: Is created; may be moved afterwards.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._preprocessor.save_to_preset(str(folder.absolute()))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read what :meth:`save` wrote; nothing in it is run.
+        """Read what :meth:`save` wrote; no code in the folder is run.
 
         Returns:
-            An encoder that encodes as the other did.
+            An encoder with the same encodings.
 
         Raises:
-            BackboneError: The folder does not hold one, or it is damaged.
+            BackboneError: The folder does not contain an encoder, or it is damaged.
         """
         try:
             config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
@@ -253,8 +254,8 @@ class TextEncoder:
     def _fresh(self) -> "TextEncoder":
         """Return an encoder for graphs that may be exported.
 
-        A byte-pair tokenizer stores every word that it has seen in a table, which would go into the export: words of
-        the training texts. This one has seen none.
+        A byte-pair tokenizer caches every word in a table, which would be exported with the words of the training
+        texts. The table of this one is empty.
         """
         with self._lock:
             if self._for_graphs is None:
@@ -263,7 +264,7 @@ class TextEncoder:
                     with tf.init_scope(), TemporaryDirectory(prefix="keras-transfer-") as folder:
                         self.save(Path(folder))
                         self._for_graphs = TextEncoder.load(Path(folder))
-                    # An ExportArchive tracks no layer that is not.
+                    # An ExportArchive only tracks layers.
                     self._for_graphs._tokenizer.built = True
             return self._for_graphs
 
@@ -288,14 +289,14 @@ class TextEncoder:
 
     def _tokenize(self, texts: Tensor) -> Tensor:
         texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
-        # TensorFlow Text takes it for the end of the text.
+        # TensorFlow Text would treat it as the end of the text.
         texts = tf.strings.regex_replace(texts, r"\x00", " ")
         if self._merges_bytes:
             texts = tf.strings.regex_replace(texts, _LONG_WORD, r"\1 ")
             texts = tf.strings.regex_replace(texts, _LONG_GAP, r"\1")
         tokenizer = self._tokenizer
         if isinstance(tokenizer, keras_hub.tokenizers.SentencePieceTokenizer):
-            # Made here, its vocabulary is a part of this graph. One outside is lost when TensorFlow forgets its
+            # The vocabulary is created inside, as part of this graph. One outside is lost when TensorFlow discards its
             # kernels, as it does whenever a seed is set (TensorFlow Text 2.21).
             tokenizer = type(tokenizer).from_config({**tokenizer.get_config(), "proto": tokenizer.proto})
         return tokenizer(texts)
@@ -303,14 +304,14 @@ class TextEncoder:
     def _pack(self, tokens: tuple[Tensor, ...], length: int) -> dict[str, Tensor]:
         pack = self._packer(length)
         if self._is_decoder:
-            # An end token would be what is pooled.
+            # With an end token, pooling would use that.
             ids, _ = pack(tokens, add_end_value=False)
             columns, inside = {}, tf.not_equal(ids, _NOTHING)
         else:
-            # By name: two texts alone would be taken for a text and its label.
+            # By name: two texts without names would be treated as a text and its label.
             columns = dict(pack(x=tokens, y=None))
             ids = columns[TOKENS]
-            # A text may spell the token that pads; what comes before another token is none.
+            # A text may contain the padding token; before another token, it is not padding.
             after = tf.cumsum(tf.cast(tf.not_equal(ids, self._padding_id), tf.int32), axis=1, reverse=True)
             inside = after > 0
         known = tf.where(ids < 0, self._unknown_id, ids)
@@ -320,7 +321,7 @@ class TextEncoder:
         return {name: tf.ensure_shape(tf.cast(x, tf.int32), [None, length]) for name, x in columns.items()}
 
     def _packer(self, length: int) -> Any:
-        """Return what packs texts, or the tokens of decoders, to a length; all share one vocabulary."""
+        """Return the layer that packs texts, or the tokens of decoders, to a length; all share one vocabulary."""
         with self._lock:
             if length not in self._packers:
                 self._packers[length] = self._make_packer(length)
@@ -342,7 +343,7 @@ class TextEncoder:
 
 
 class _Tokenized:
-    """Replaces a tokenizer for texts that are tokens already."""
+    """Replaces a tokenizer for texts that are already tokens."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -355,7 +356,7 @@ class _Tokenized:
 
 
 def _strings(rows: Sequence[tuple[str, ...]]) -> tuple[Tensor, ...]:
-    # What is half a character in Python is no UTF-8 either.
+    # Lone surrogates in Python are not UTF-8 either.
     encoded = [[text.encode("utf-8", "surrogatepass") for text in row] for row in rows]
     return tuple(tf.constant(np.array(column, object)) for column in zip(*encoded, strict=True))
 

@@ -4,21 +4,21 @@ from typing import Any
 
 import keras_hub
 
-# As keras_hub.src.tokenizers.word_piece_tokenizer has them for TensorFlow, where \s is ASCII's.
+# As in keras_hub.src.tokenizers.word_piece_tokenizer for TensorFlow, where \s is ASCII's.
 _SPACE = r"[\t\n\f\r ]|\p{Cc}|\p{Cf}"
 _CHINESE = (
     r"[\x{4E00}-\x{9FFF}]|[\x{3400}-\x{4DBF}]|[\x{20000}-\x{2A6DF}]|[\x{2A700}-\x{2B73F}]|[\x{2B740}-\x{2B81F}]"
     r"|[\x{2B820}-\x{2CEAF}]|[\x{F900}-\x{FAFF}]|[\x{2F800}-\x{2FA1F}]"
 )
 _ALONE = rf"[!-/]|[:-@]|[\[-`]|[{{-~]|\p{{P}}|{_CHINESE}"
-# What Unicode's NFKC_Casefold leaves out, and lower-casing does not.
+# What Unicode's NFKC_Casefold removes, and lower-casing does not.
 _IGNORED = (
     r"[\x{34F}\x{115F}\x{1160}\x{17B4}\x{17B5}\x{180B}-\x{180F}\x{2065}\x{FE00}-\x{FE0F}\x{FFF0}-\x{FFF8}"
     r"\x{E0000}-\x{E0FFF}]"
 )
-# Characters of private use, which no vocabulary has: between words, and in place of that one in a text.
+# Private-use characters, which no vocabulary contains: between words, and in place of the same character in a text.
 _BETWEEN, _PRIVATE = "\ue000", "\ue001"
-# TensorFlow Text takes a longer word for an unknown one.
+# TensorFlow Text treats a longer word as unknown.
 _MOST_BYTES = 100
 _LAST_CHARACTER = 0x10FFFF
 
@@ -26,14 +26,14 @@ _LAST_CHARACTER = 0x10FFFF
 def write_word_piece(tokenizer: Any, letters: dict[int, str]) -> str | None:
     """Write a tokenizer of BERT's kind, with the special tokens around one text or two.
 
-    Words are matched byte by byte, so that their length is limited in bytes, as TensorFlow Text limits it: a token that
-    is not ASCII is written in the letters of byte-level tokenizers.
+    Words are matched byte by byte, so that their length is limited in bytes, as in TensorFlow Text: a token that is not
+    ASCII is written in the letters of byte-level tokenizers.
 
     Args:
         letters: How byte-level tokenizers write each byte.
 
     Returns:
-        The content of ``tokenizer.json``; None for a tokenizer of another kind, which cuts words in a way of its own.
+        The content of ``tokenizer.json``; None for a tokenizer of another kind, which splits words in another way.
     """
     kinds = ("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer")
     if type(tokenizer) not in [getattr(keras_hub.tokenizers, kind) for kind in kinds]:
@@ -63,7 +63,7 @@ def write_word_piece(tokenizer: Any, letters: dict[int, str]) -> str | None:
 
 
 def _normalizer(tokenizer: Any, alphabet: set[str]) -> Any:
-    """Cuts words and folds them: KerasHub cuts first, and a word that folds to several is still one."""
+    """Splits words and folds them: KerasHub splits first, and a word that folds to several is still one."""
     from tokenizers import Regex, normalizers
 
     def isolate(pattern: str) -> Any:
@@ -81,7 +81,7 @@ def _normalizer(tokenizer: Any, alphabet: set[str]) -> Any:
 
 
 def _foldings(alphabet: set[str]) -> dict[str, str]:
-    """Lower-case characters that case folding changes, such as the German sharp s: those that a vocabulary can hold."""
+    """Lower-case characters that case folding changes, such as the German sharp s, if a vocabulary can have them."""
     characters = (chr(number) for number in range(_LAST_CHARACTER + 1))
     folded = {one: one.casefold() for one in characters if one == one.lower() != one.casefold()}
     return {one: other for one, other in folded.items() if one in alphabet or alphabet & set(other)}

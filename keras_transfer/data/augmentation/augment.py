@@ -1,11 +1,12 @@
-"""Random changes to training images, each a function of (seed, epoch, example) alone.
+"""Random changes to training images, each a function of only (seed, epoch, example).
 
-All changes of place (flips, turns, crop, zoom, shift, and RandAugment's) are one projective map, so that an image is
-interpolated once. Images are changed one at a time, so that not even the last bit depends on the rest of the batch.
+All geometric changes (flips, rotations, crop, zoom, shift, and RandAugment's) are one projective map, so that an image
+is interpolated once. Images are changed one at a time, so that the result does not depend on the rest of the batch at
+all.
 
-The layers of ``keras.layers`` (RandAugment, RandomErasing, MixUp, CutMix) draw from a seed generator that moves on with
-every call: an image's change depends on how many batches came before it, and a resumed run sees
-other images. ``benchmarks/augmentation.py`` shows that, and measures both.
+The layers of ``keras.layers`` (RandAugment, RandomErasing, MixUp, CutMix) draw from a seed generator that advances with
+every call: an image's change depends on how many batches came before it, and a resumed run sees other images.
+``benchmarks/augmentation.py`` shows that, and measures both.
 """
 
 import math
@@ -17,8 +18,8 @@ from keras_transfer.data.augmentation import randaugment
 from keras_transfer.data.augmentation.randaugment import blend, clip
 from keras_transfer.networks.types import Tensor
 
-# How many random numbers an example draws; the order is fixed, so that one option does not change another's draws:
-# 0-9 place, 10-12 colour, 13-16 RandAugment, 17-21 erasing, 22-25 mixing.
+# How many random numbers an example draws; the order is fixed, so that one option does not change another's draws: 0-9
+# geometry, 10-12 colour, 13-16 RandAugment, 17-21 erasing, 22-25 mixing.
 _DRAWS = 26
 _PLACE = ("horizontal_flip", "vertical_flip", "quarter_turns", "rotation", "crop", "zoom", "shift", "randaugment")
 
@@ -28,22 +29,22 @@ def draw(seed: int, epoch: Tensor, example: Tensor) -> Tensor:
 
     Args:
         epoch: ``int64[]``.
-        example: ``int64[]``, its place among the training rows.
+        example: ``int64[]``, its index among the training rows.
 
     Returns:
-        ``float32[26]`` from 0 to below 1, the same whenever the three are the same.
+        ``float32[26]`` in [0, 1), deterministic for the three arguments.
     """
     key = tf.stack([tf.constant(seed, tf.int64), tf.bitwise.left_shift(epoch, tf.constant(32, tf.int64)) + example])
     return tf.random.stateless_uniform([_DRAWS], seed=key)
 
 
 def is_identity(config: AugmentationConfig) -> bool:
-    """Return whether a recipe leaves each training image as it is; mixing comes after that."""
+    """Return whether a recipe leaves all training images unchanged, apart from mixing."""
     return not any(config.model_dump(exclude={"predict_flips", "mixup", "cutmix", "function"}).values())
 
 
 def augment(pixels: Tensor, draws: Tensor, config: AugmentationConfig) -> Tensor:
-    """Change the images of a batch, each on its own.
+    """Augment the images of a batch, each independently.
 
     RandAugment is in ``randaugment.py``. Random erasing is that of Zhong et al. 2020
     (https://arxiv.org/abs/1708.04896), with the image's mean colour in the rectangle.
@@ -53,7 +54,7 @@ def augment(pixels: Tensor, draws: Tensor, config: AugmentationConfig) -> Tensor
         draws: ``float32[batch, 26]`` of :func:`draw`.
 
     Returns:
-        Images of the same shape and range. Pixels from outside are those of the mirrored image.
+        Images of the same shape and range. Pixels from outside are mirrored.
     """
     spec = tf.TensorSpec(pixels.shape[1:], tf.float32)
     return tf.map_fn(lambda one: _change(one[0], one[1], config), (pixels, draws), fn_output_signature=spec)
@@ -78,13 +79,13 @@ def _move(image: Tensor, draws: Tensor, signed: Tensor, moves: list[Tensor], con
     turn, shear_x, shear_y, slide_x, slide_y = moves
     quarter = tf.floor(draws[0] * 4.0) if config.quarter_turns else 0.0
     angle = quarter * (math.pi / 2) + signed[1] * (config.rotation * math.pi / 180) + turn
-    # Where quarter turns are all there is, rounding makes cos and sin exact, and no pixel is interpolated.
+    # If there are only quarter turns, rounding makes cos and sin exact, and no pixel is interpolated.
     cos, sin = tf.cos(angle), tf.sin(angle)
     if not (config.rotation or config.randaugment):
         cos, sin = tf.round(cos), tf.round(sin)
     mirror_x = _mirror(draws[2], on=config.horizontal_flip)
     mirror_y = _mirror(draws[3], on=config.vertical_flip)
-    # The map runs from the new image to the old: a scale below 1 shows a part of it, enlarged.
+    # The map is from the new image to the old: a scale below 1 shows a part of it, enlarged.
     cut = config.crop * draws[4]
     scale = (1.0 - cut) * (1.0 + config.zoom) ** signed[5]
     room = 0.5 * cut
@@ -120,7 +121,7 @@ def _colour(image: Tensor, signed: Tensor, config: AugmentationConfig) -> Tensor
 
 def _erase(image: Tensor, draws: Tensor, chance: float) -> Tensor:
     area = 0.02 + 0.31 * draws[1]
-    # The ratio of the sides runs from 0.3 to 1 / 0.3, or less if the longer side would not fit.
+    # The aspect ratio is from 0.3 to 1 / 0.3, or less if the longer side would not fit.
     steepest = tf.minimum(-math.log(0.3), -tf.math.log(area))
     ratio = tf.exp(steepest * (2.0 * draws[2] - 1.0))
     height, width = tf.sqrt(area * ratio), tf.sqrt(area / ratio)
@@ -132,7 +133,7 @@ def _erase(image: Tensor, draws: Tensor, chance: float) -> Tensor:
 
 
 def span(size: Tensor, start: Tensor, length: Tensor) -> Tensor:
-    """Return which pixels of a side lie within a part of it, by their centres.
+    """Return which pixels of a side have their centres within a part of it.
 
     Args:
         size: ``int32[]``, how many pixels the side has.
@@ -151,8 +152,8 @@ def paste(new: Tensor, old: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Overwrite a rectangle of an image.
 
     Args:
-        new: ``float32[size, size, 3]``, what to take inside; or ``float32[size * 3]``, one row of it for all.
-        old: ``float32[size, size, 3]``, what stays outside.
+        new: ``float32[size, size, 3]``, the inside; or ``float32[size * 3]``, one row that is repeated.
+        old: ``float32[size, size, 3]``, the outside.
         rows: ``bool[size]``, which rows are inside.
         columns: ``bool[size]``, which columns are inside.
 
@@ -161,6 +162,6 @@ def paste(new: Tensor, old: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """
     shape = tf.shape(old)
     row = [-1, shape[1] * shape[2]]
-    # TensorFlow broadcasts along a last axis of 3 at a third of the speed.
+    # TensorFlow broadcasts along a last axis of size 3 at a third of the speed.
     inside = rows[:, None] & tf.repeat(columns, shape[2])
     return tf.reshape(tf.where(inside, tf.reshape(new, row), tf.reshape(old, row)), shape)

@@ -1,4 +1,4 @@
-"""Changes to training examples that a user brings: a function, or a layer of Keras."""
+"""Augmentations from Python: a function, or a Keras layer."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ SampleFunction = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class _Form:
-    """What a function takes.
+    """The inputs of a function.
 
     Attributes:
-        trial: The shape of the example that a function is tried on.
-        least: Least value of it.
+        trial: The shape of the example with which a function is tested.
+        least: Its minimum value.
     """
 
     example: str
@@ -44,7 +44,7 @@ _RECORDING = _Form("a recording", "samples", "samples", (4000,), -1.0, 1.0)
 
 
 def take_function(value: Any, channels: int = 3) -> ImageFunction:
-    """Turn a function or a layer into a function of an image and a seed, and try it.
+    """Turn a function or a layer into a function of an image and a seed, and test it.
 
     Args:
         value: A function of TensorFlow's operations that takes an image, ``float32[size, size, channels]`` in 0..255,
@@ -52,17 +52,17 @@ def take_function(value: Any, channels: int = 3) -> ImageFunction:
             such as ``keras.layers.RandomRotation(0.1)``, that takes a batch of images.
 
     Returns:
-        The function. Its result is a function of the image and the seed alone, which the trial shows.
+        The function. The test shows that its result depends only on the image and the seed.
 
     Raises:
-        ConfigError: It is neither, it fails, its result has another shape, or its result is not a function of the
-            image and the seed, because it draws from a generator of its own.
+        ConfigError: It is neither, it fails, its result has another shape, or its result does not depend only on the
+            image and the seed, because it draws from its own generator.
     """
     return _take(value, _images(channels))
 
 
 def take_sample_function(value: Any) -> SampleFunction:
-    """Turn a function or a layer into a function of a recording and a seed, and try it, as :func:`take_function` does.
+    """Turn a function or a layer into a function of a recording and a seed, and test it, as :func:`take_function` does.
 
     Args:
         value: A function of TensorFlow's operations that takes a recording, ``float32[samples]``, and a seed,
@@ -87,15 +87,15 @@ def _take(value: Any, form: _Form) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def name_augmentation(value: Any, off: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Name a change that was given from Python, so that the ``augmentation`` section of a recipe can hold it.
+    """Name an augmentation from Python, so that the ``augmentation`` section of a recipe can hold it.
 
     Args:
-        value: A section; a function or a layer, which is then the only change to examples; or a section whose
-            ``function`` is one, which then comes after the changes of that section.
-        off: The section without any of the changes that are on by default.
+        value: A section; a function or a layer, which is then the only augmentation; or a section whose ``function`` is
+            one, which is then applied after the changes of that section.
+        off: The section with all default changes turned off.
 
     Returns:
-        The section, and the function or layer if there is one.
+        The section, and the function or layer if ``value`` contains one.
     """
     if isinstance(value, Mapping):
         given = value.get("function")
@@ -108,14 +108,14 @@ def name_augmentation(value: Any, off: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def name_function(value: Any) -> str:
-    """Return what messages and recipe.yaml call a function or a layer."""
+    """Return the name of a function or a layer in messages and recipe.yaml."""
     if isinstance(value, keras.layers.Layer):
         return type(value).__name__
     return str(getattr(value, "__name__", None) or type(value).__name__)
 
 
 def apply_function(function: ImageFunction, pixels: Tensor, seeds: Tensor) -> Tensor:
-    """Change the images of a batch, each on its own.
+    """Change the images of a batch, each independently.
 
     Args:
         pixels: ``float32[batch, size, size, channels]`` in 0..255.
@@ -128,7 +128,7 @@ def apply_function(function: ImageFunction, pixels: Tensor, seeds: Tensor) -> Te
 
 
 def apply_to_each(function: Callable[[Tensor, Tensor], Tensor], examples: Tensor, seeds: Tensor) -> Tensor:
-    """Change the examples of a batch, each on its own.
+    """Change the examples of a batch, each independently.
 
     Args:
         examples: ``float32[batch, ...]``.
@@ -153,7 +153,7 @@ def draw_seed(seed: int, epoch: Tensor, example: Tensor) -> Tensor:
         example: ``int64[]``, its index among the training rows.
 
     Returns:
-        ``int32[2]``, the same whenever the three are the same, and apart from what the built-in changes draw.
+        ``int32[2]``, deterministic for the three arguments, and independent of the draws of built-in changes.
     """
     high = tf.bitwise.left_shift(epoch, tf.constant(32, tf.int64)) + example
     key = tf.stack([tf.constant(seed, tf.int64), tf.bitwise.invert(high)])
@@ -161,7 +161,7 @@ def draw_seed(seed: int, epoch: Tensor, example: Tensor) -> Tensor:
 
 
 class _GivenSeed(keras.random.SeedGenerator):
-    """A generator whose seeds follow from a given one, for layers that ask for the next seed."""
+    """A generator whose seeds are derived from a given one, for layers that ask for the next seed."""
 
     def __init__(self) -> None:
         super().__init__(seed=0, name="given_seed")
@@ -198,7 +198,7 @@ def _from_layer(layer: keras.layers.Layer, name: str, form: _Form) -> Callable[[
 
 
 def _try(function: Callable[[Tensor, Tensor], Tensor], name: str, form: _Form) -> None:
-    """Refuse what cannot be repeated: a run that is resumed has to see the same examples."""
+    """Refuse functions that are not deterministic: a resumed run has to see the same examples."""
     shape = form.trial
     example = tf.constant(np.random.default_rng(0).uniform(form.least, form.most, shape), tf.float32)
     traced = tf.function(lambda example, seed: tf.cast(function(example, seed), tf.float32), autograph=False)

@@ -15,10 +15,11 @@ def mix(
     """Mix each example of a batch with the one before it, the first with the last.
 
     Mixup (Zhang et al. 2018, https://arxiv.org/abs/1710.09412) blends two images by a share from Beta(alpha, alpha).
-    CutMix (Yun et al. 2019, https://arxiv.org/abs/1905.04899) pastes a square of that share of the area; if the
-    border cuts it, what is left of it counts. With both on, each example takes one or the other, at equal chance.
+    CutMix (Yun et al. 2019, https://arxiv.org/abs/1905.04899) pastes a square of that share of the area; if the border
+    cuts it, the remaining area counts. With both on, each example uses one of them, with equal probability.
 
-    Batches are a function of (seed, epoch), so partners are one too. Labels and numbers are mixed as classes are.
+    Batches are a function of (seed, epoch), and so are partners. Labels and numbers are mixed in the same way as
+    classes.
 
     Args:
         pixels: ``float32[batch, size, size, 3]`` in 0..255.
@@ -57,14 +58,15 @@ def mix(
 def blend(
     samples: Tensor, targets: Tensor, weights: Tensor, numbers: Tensor, alpha: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mix recordings as :func:`mix` mixes images, by mixup alone.
+    """Mix recordings as :func:`mix` mixes images, using only mixup.
 
     Args:
         samples: ``float32[batch, samples]``.
         targets: ``float32[batch, outputs]``.
         weights: ``float32[batch]``.
         numbers: ``float32[batch]``, uniform from 0 to 1.
-        alpha: The share of the other recording is of Beta(alpha, alpha); if it is 0, everything is returned unchanged.
+        alpha: The share of the other recording is from Beta(alpha, alpha); if it is 0, everything is returned
+            unchanged.
 
     Returns:
         Recordings, targets and weights of the same shapes.
@@ -99,7 +101,7 @@ def _mean(inside: Tensor) -> Tensor:
 
 
 def _beta(numbers: Tensor, alpha: float) -> Tensor:
-    """Numbers of Beta(alpha, alpha) for uniform ones: one draw each; sampling by rejection takes any number."""
+    """Numbers from Beta(alpha, alpha) for uniform ones, one draw each; rejection sampling needs any number."""
     steps = 4096
     quantiles = betaincinv(alpha, alpha, (np.arange(steps) + 0.5) / steps)
     return tf.gather(tf.constant(quantiles, tf.float32), tf.cast(numbers * steps, tf.int32))

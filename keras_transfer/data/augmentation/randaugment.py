@@ -1,7 +1,7 @@
-"""The operations of RandAugment (Cubuk et al. 2020, https://arxiv.org/abs/1909.13719), at the ranges of AutoAugment.
+"""The operations of RandAugment (Cubuk et al. 2020, https://arxiv.org/abs/1909.13719), with the ranges of AutoAugment.
 
-An image takes two of the paper's fourteen, which may be the same one twice: the identity, five that move pixels, and
-eight that recolour it where it is. Those that move pixels come first, whatever their turn.
+Two of the paper's fourteen operations are applied to an image, possibly the same one twice: the identity, five that
+move pixels, and eight that only change colours. Those that move pixels are applied first, regardless of their order.
 """
 
 from functools import partial
@@ -27,14 +27,14 @@ def choose(draws: Tensor, magnitude: int) -> tuple[Tensor, Tensor]:
 
 
 def moves(operations: Tensor, strengths: Tensor) -> list[Tensor]:
-    """Return how the operations move an image.
+    """Return how the operations move the pixels of an image.
 
     Args:
         operations: ``int32[2]`` of :func:`choose`.
         strengths: ``float32[2]`` of :func:`choose`.
 
     Returns:
-        Numbers: a turn in radians, the shears along x and y, and the shifts along x and y as shares of the side.
+        Numbers: a rotation in radians, the shears along x and y, and the shifts along x and y as shares of the side.
     """
     totals = tf.math.unsorted_segment_sum(strengths, operations, _MOVES + len(_RECOLOURS))
     return tf.unstack(totals[:_MOVES] * [np.pi / 6, 0.3, 0.3, 0.45, 0.45])
@@ -58,10 +58,10 @@ def recolour(image: Tensor, operations: Tensor, strengths: Tensor) -> Tensor:
 
 
 def blend(dull: Tensor, image: Tensor, strength: Tensor) -> Tensor:
-    """Move an image away from a duller version of itself, or towards it if the strength is below 0.
+    """Extrapolate an image away from a duller version of itself, or towards it if the strength is below 0.
 
     Args:
-        dull: What it is compared with, such as its mean or itself in grey.
+        dull: The duller version, such as its mean or its grey version.
         image: ``float32[size, size, 3]``.
         strength: -1 gives the duller one, 0 the image.
 
@@ -72,7 +72,7 @@ def blend(dull: Tensor, image: Tensor, strength: Tensor) -> Tensor:
 
 
 def clip(image: Tensor) -> Tensor:
-    """Bring an image back to 0..255."""
+    """Clip an image to 0..255."""
     return tf.clip_by_value(image, 0.0, 255.0)
 
 
@@ -121,13 +121,13 @@ def _equalize(image: Tensor, strength: Tensor) -> Tensor:
 
 
 def _stretch(values: Tensor, fallback: Tensor, *, axis: list[int]) -> Tensor:
-    """Let each channel's values range from 0 to 255; if they are all the same, take the fallback."""
+    """Stretch each channel's values to 0..255; if they are all equal, use the fallback."""
     lowest, highest = (reduce(values, axis, keepdims=True) for reduce in (tf.reduce_min, tf.reduce_max))
     stretched = tf.math.divide_no_nan(values - lowest, highest - lowest) * 255.0
     return tf.where(lowest < highest, stretched, fallback)
 
 
-# A turn, two shears and two shifts; then these.
+# A rotation, two shears and two shifts; then these.
 _MOVES = 5
 _RECOLOURS = (
     _keep,

@@ -1,7 +1,7 @@
 """Random changes to recordings for training: a function of seed, epoch and row, from samples to samples.
 
-SpecAugment works on the samples, too, so that the model takes nothing else: a stretch of silence, and a band of
-frequencies that is left out.
+SpecAugment is applied to the samples, too, so that the model needs no other input: a stretch of silence, and a band of
+frequencies that is removed.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Padding = Literal["silence", "repeat"]
 ReadPart = Callable[[int, int], Floats]
 """From the first sample and a number of samples to that part of a recording."""
 
-# Above the least ratio of the recording to the noise.
+# Relative to the minimum ratio of the recording to the noise.
 _NOISE_RANGE_DB = 20.0
 # Speeds are multiples of 1 / 1000.
 _PACE = 1000
@@ -29,9 +29,9 @@ _PACE = 1000
 
 @dataclass(frozen=True)
 class Draws:
-    """Random numbers of one example in one epoch, each from 0 to 1, whichever changes are on.
+    """Random numbers of one example in one epoch, each from 0 to 1, regardless of which changes are on.
 
-    A change that is turned on or off thereby leaves the others as they are.
+    Turning one change on or off therefore does not affect the others.
     """
 
     crop: float
@@ -47,13 +47,13 @@ class Draws:
 
 
 def is_identity(config: AudioAugmentationConfig) -> bool:
-    """Return whether all changes are off; mixup is apart from them."""
+    """Return whether all changes except mixup are off."""
     changes = (config.gain, config.shift, config.speed, config.time_mask, config.frequency_mask)
     return not config.crop and not any(changes) and config.noise is None
 
 
 def fill_up(samples: Floats, size: int, padding: Padding) -> Floats:
-    """Return a recording as long as the network's input.
+    """Pad a recording to the length of the network's input.
 
     Args:
         samples: ``float32[up to size]``.
@@ -67,10 +67,10 @@ def fill_up(samples: Floats, size: int, padding: Padding) -> Floats:
 
 @dataclass(frozen=True)
 class Augmenter:
-    """Shows recordings as an epoch of training does.
+    """Augments recordings for an epoch of training.
 
     Attributes:
-        sample_rate: In Hz.
+        sample_rate: Sample rate in Hz.
     """
 
     size: int
@@ -80,12 +80,12 @@ class Augmenter:
     seed: int
 
     def draw(self, epoch: int, row: int) -> tuple[Draws, np.random.Generator]:
-        """Return the numbers of an example in an epoch, and a generator for noise."""
+        """Return the random numbers of an example in an epoch, and a generator for noise."""
         generator = np.random.default_rng([self.seed, epoch, row])
         return Draws(*generator.random(len(Draws.__dataclass_fields__)).tolist()), generator
 
     def show(self, read: ReadPart, length: int, epoch: int, row: int) -> tuple[Floats, float]:
-        """Return a recording as an epoch shows it, and the number that mixup draws for it.
+        """Return a recording as augmented in an epoch, and its random number for mixup.
 
         Returns:
             ``float32[size]``, and a number from 0 to 1.
@@ -95,7 +95,7 @@ class Augmenter:
         return self._change(samples, draws, generator), draws.mixup
 
     def _read_clip(self, read: ReadPart, length: int, draws: Draws) -> Floats:
-        """The part of a recording that is shown, at most ``size`` samples after a change of speed."""
+        """The part of a recording that is used, at most ``size`` samples after a change of speed."""
         # Ratios of small numbers are resampled fast.
         pace = round(_PACE * (1.0 + self.config.speed * _signed(draws.speed)))
         count = min(max(self.size * pace // _PACE, 1), length)
@@ -121,13 +121,13 @@ class Augmenter:
 
 
 def remove_band(samples: Floats, sample_rate: int, start: float, width: float) -> Floats:
-    """Leave out a band of mel frequencies (SpecAugment, Park et al. 2019, https://arxiv.org/abs/1904.08779).
+    """Remove a band of mel frequencies (SpecAugment, Park et al. 2019, https://arxiv.org/abs/1904.08779).
 
     Args:
         samples: ``float32[samples]``.
         start: Where the band starts, as a share of the mel scale from 0 Hz to half the rate.
     """
-    # Padding keeps the end of a recording out of its start, and makes the transform fast for any length.
+    # Padding separates the end of a recording from its start, and makes the transform fast for any length.
     size = fft.next_fast_len(len(samples) + sample_rate // 100, real=True)
     spectrum = fft.rfft(samples, size)
     mels = 1127.0 * np.log1p(fft.rfftfreq(size, 1.0 / sample_rate) / 700.0)
@@ -137,7 +137,7 @@ def remove_band(samples: Floats, sample_rate: int, start: float, width: float) -
 
 
 def _shift(samples: Floats, by: int, padding: Padding) -> Floats:
-    """Move a recording; what leaves at one end is replaced by what pads recordings."""
+    """Shift a recording; the gap at one end is filled with padding."""
     moved = np.roll(samples, by)
     if padding == "silence":
         moved[: max(by, 0)] = 0.0

@@ -1,4 +1,4 @@
-"""Examples that cannot be read: named before training, or left out."""
+"""Report examples that cannot be read before training, or leave them out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,12 +36,12 @@ def leave_out_broken(
     plural: str,
     verdict: str = _UNREADABLE,
 ) -> Scan:
-    """Name broken examples, or leave them out.
+    """Report broken examples, or leave them out.
 
     Args:
-        problems: For each split, the problem of each broken example by its row.
+        problems: For each split, the problems of broken examples by their rows.
         broken: ``error`` or ``skip``.
-        plural: What messages call the examples: ``images``.
+        plural: The word for examples in messages: ``images``.
 
     Returns:
         The splits without their broken examples, and a line and a finding for each.

@@ -1,4 +1,4 @@
-"""What checks find in data before and after training: one record per finding, and the CSV file that has them."""
+"""Findings of checks before and after training: one record per finding, and their CSV file."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -46,16 +46,16 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a check found.
+    """One problem that a check found.
 
     Attributes:
         kind: One of :data:`KINDS`.
         example: The name of the example, as data.json has it; empty if the finding is about a class or all rows.
         split: The split of the example; empty if there is none.
         label: Its label; several labels and numbers as a JSON list.
-        detail: What was found, for a reader.
-        score: From 0 to 1, how sure or how strong; findings of one kind are sorted by it.
-        suggested_label: The label that it should probably have; empty if there is no suggestion.
+        detail: A description for readers.
+        score: From 0 to 1: confidence or strength; findings of one kind are sorted by it.
+        suggested_label: The label that is probably right; empty if there is no suggestion.
 
     Example:
         >>> Finding("dark", "night.jpg", "train", "street", "95 % of the pixels are below 20 of 255").kind
@@ -108,10 +108,10 @@ def _round(value: Any) -> Any:
 
 
 def read_findings(file: Path) -> list[Finding]:
-    """Read what :func:`write_findings` has written.
+    """Read back what :func:`write_findings` wrote.
 
     Raises:
-        DataError: It is another file.
+        DataError: The file was not written by it.
     """
     frame = load_table(file, delimiter=",")
     absent = [column for column in COLUMNS if column not in frame.columns]

@@ -1,4 +1,4 @@
-"""How images look: what is measured of each, once, and remembered by its content."""
+"""Measurements of images, computed once and cached by content."""
 
 import hashlib
 import io
@@ -19,7 +19,7 @@ from keras_transfer.storage.content_hashes import recall, remember
 SIDE = 8
 """Fields of a perceptual hash on a side."""
 
-# Blur of a few pixels of what a network sees: networks take 160 to 300 pixels.
+# Blur is measured at the scale of a few pixels of the network's input: networks take 160 to 300 pixels.
 _SHARP_SIDE = 256
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 _ORIENTATION = 0x0112
@@ -27,7 +27,7 @@ _ORIENTATION = 0x0112
 
 @dataclass(frozen=True)
 class ImageMeasures:
-    """What is measured of an image.
+    """The measurements of an image.
 
     Attributes:
         grey: The grey of 8 x 8 fields, in hexadecimal; empty if Pillow cannot read the image.
@@ -50,13 +50,13 @@ class ImageMeasures:
 
 
 def measure_images(images: ImageExamples, memory: Path) -> list[ImageMeasures]:
-    """Measure images in parallel. Each content is decoded once; one that was measured before is not read again.
+    """Measure images in parallel. Each content is decoded once; images that were measured before are not read again.
 
     Args:
-        memory: The folder of earlier results; it is not used if it cannot be written.
+        memory: The folder of cached results; it is not used if it cannot be written.
 
     Raises:
-        DataError: An image cannot be read any longer.
+        DataError: An image can no longer be read.
     """
     record = memory / f"{hashlib.sha256(images.home.encode('utf-8', 'surrogateescape')).hexdigest()[:24]}.json"
     kinds = (str, int, int, float, float, float, float)
@@ -86,7 +86,7 @@ def measure_image(images: ImageExamples, row: int) -> ImageMeasures:
             width, height = image.size
             if image.getexif().get(_ORIENTATION) in _TURNED:
                 width, height = height, width
-            # A JPEG is decoded at a half to an eighth of its size; at smaller sizes than this it would look different.
+            # A JPEG is decoded at a half to an eighth of its size; smaller ones would look different.
             image.draft("L", (32 * SIDE, 32 * SIDE))
             grey = image.convert("L")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):

@@ -1,4 +1,4 @@
-"""Examples that are in two splits: a model is rated too high on rows that it has trained on."""
+"""Examples that are in two splits: a model's metrics are too high on rows that it was trained on."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,13 +42,13 @@ class Repeated:
 
 @dataclass(frozen=True)
 class Wording:
-    """The words for examples in messages.
+    """The words of messages about examples.
 
     Attributes:
         noun: ``text``.
         near_key: The key of near matches in data.json: ``normalised``.
-        more: How near matches differ, after exact ones were counted: ``match after case and spaces``.
-        but: The same if there are no exact ones: ``apart from case and spaces``.
+        more: How near matches differ, in addition to exact ones: ``match after case and spaces``.
+        but: The same without exact ones: ``apart from case and spaces``.
     """
 
     noun: str
@@ -60,7 +60,7 @@ class Wording:
 def report_repeated(
     splits: Sequence[Split], match: Callable[[int, int], tuple[Matches, Matches]], words: Wording
 ) -> Repeated:
-    """Compare every two splits.
+    """Compare every pair of splits.
 
     Args:
         match: From the indices of two splits to rows of the second, with the row of the first that each repeats: first
@@ -103,7 +103,7 @@ def find_repeated_images(splits: Sequence[Split], *, memory: Path) -> Repeated:
     Each image is decoded once; an image that has not changed is not opened again.
 
     Args:
-        memory: The folder of stored hashes; it is not used if it cannot be written.
+        memory: The folder of cached hashes; it is not used if it cannot be written.
     """
     hashes = [_hash_all(images_of(split), memory) for split in splits]
 
@@ -116,7 +116,7 @@ def find_repeated_images(splits: Sequence[Split], *, memory: Path) -> Repeated:
     return report_repeated(splits, match, Wording("image", "alike", "near copies", "as near copies"))
 
 
-Hash = tuple[str, str]  # of the content, and the grey of its fields, "" if Pillow cannot read it
+Hash = tuple[str, str]  # content hash and perceptual hash, the latter "" if Pillow cannot read it
 
 
 def _hash_all(images: ImageExamples, memory: Path) -> list[Hash]:
@@ -125,7 +125,7 @@ def _hash_all(images: ImageExamples, memory: Path) -> list[Hash]:
 
 
 def _find_near(first: Sequence[str], second: Sequence[str]) -> dict[int, int]:
-    """Rows of the second, and the nearest row of the first if that looks the same."""
+    """Rows of the second split, with the nearest row of the first if it looks the same."""
     near: dict[int, int] = {}
     known = to_points(first, unknown=-1e6)
     lengths = np.square(known).sum(axis=1)
@@ -139,11 +139,11 @@ def _find_near(first: Sequence[str], second: Sequence[str]) -> dict[int, int]:
 
 
 def to_points(looks: Sequence[str], *, unknown: float) -> NDArray[np.float32]:
-    """Return perceptual hashes as points ``float32[n, 64]``; images that are alike are within :data:`NEAR` x 8.
+    """Return perceptual hashes as points ``float32[n, 64]``; similar images are within :data:`NEAR` x 8.
 
     Args:
-        looks: In hexadecimal; empty for an image that could not be read.
-        unknown: What such an image has in every dimension.
+        looks: Perceptual hashes in hexadecimal; empty for an image that could not be read.
+        unknown: The value of such an image in every dimension.
     """
     points = np.full((len(looks), SIDE**2), unknown, np.float32)
     for point, look in zip(points, looks, strict=True):

@@ -1,4 +1,4 @@
-"""How recordings sound: each is decoded once, and what is measured is remembered by its content."""
+"""Measurements of recordings: each is decoded once, and the results are cached by content."""
 
 import hashlib
 import json
@@ -26,10 +26,10 @@ from keras_transfer.storage.content_hashes import Stamp, hash_content, recall, r
 _FORMAT = 1
 # 60 dB below full scale: speech is at -30 to -15 dB, and the noise of 8 bits at -50 dB.
 _SILENT = 1e-3
-# Full scale in a row of samples is the flat top of a wave that was cut; a single one may be its peak.
+# Full scale in several consecutive samples is the flat top of a clipped wave; a single one may be its peak.
 _FULL_SCALE, _FLAT = 0.999, 3
 _CLIPPED_SHARE = 1e-3
-# A microphone that is not grounded. The mean of a short low note is not 0 either, but small beside its level.
+# A microphone that is not grounded. The mean of a short low note is not 0 either, but small compared to its level.
 _OFFSET, _OFFSET_SHARE = 0.01, 0.5
 SHORT_SECONDS = 0.05
 """Two windows of the usual 25 ms: a network hears nothing in less."""
@@ -37,15 +37,15 @@ SHORT_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class RecordingMeasures:
-    """What is measured of a recording or a clip, after its channels were averaged.
+    """The measurements of a recording or a clip, after its channels were averaged.
 
     Attributes:
-        sample_rate: Of the file, in Hz.
+        sample_rate: Sample rate of the file, in Hz.
         peak: Largest absolute sample; full scale is 1.
         level: Root mean square of the samples.
-        offset: Their mean.
-        clipped: Share of the samples that are at full scale, at least three in a row.
-        sound: Hash of the samples in 16 bits: the same for a WAV and a FLAC file of one recording.
+        offset: Mean of the samples.
+        clipped: Share of the samples that are at full scale, in runs of at least three.
+        sound: Hash of the samples in 16 bits: equal for a WAV and a FLAC file of the same recording.
     """
 
     seconds: float
@@ -59,12 +59,12 @@ class RecordingMeasures:
 
     @property
     def is_silent(self) -> bool:
-        """Whether nothing is heard."""
+        """Whether it is silent."""
         return self.peak < _SILENT
 
     @property
     def is_clipped(self) -> bool:
-        """Whether it was recorded too loud."""
+        """Whether it was recorded too loudly."""
         return self.clipped > _CLIPPED_SHARE
 
     @property
@@ -87,13 +87,14 @@ Measured = RecordingMeasures | str
 def measure_recordings(
     recordings: Recordings, *, memory: Path | None = None, max_seconds: float | None = None
 ) -> list[Measured]:
-    """Measure recordings in parallel. What was measured before is not read again; a file is read once for its clips.
+    """Measure recordings in parallel. Cached ones are not read again; a file is read once for all of its clips.
 
     Args:
-        memory: The folder of earlier results; by default the cache's. It is not used if it cannot be written.
+        memory: The folder of cached results; by default that of the feature cache. It is not used if it cannot be
+            written.
 
     Returns:
-        What is measured of each, or what is wrong with it.
+        The measurements or the problem of each.
 
     Raises:
         DataError: A package that reads audio files is not installed.
@@ -125,7 +126,7 @@ def measure_recordings(
 
 
 def find_problem(recordings: Recordings, row: int, max_seconds: float) -> str | None:
-    """Decode one recording, and return what is wrong with it, or None."""
+    """Decode one recording, and return its problem, or None."""
     found = _measure_file(recordings, [row], max_seconds)[1][row]
     return found if isinstance(found, str) else None
 
@@ -139,7 +140,7 @@ def _record_of(recordings: Recordings, memory: Path | None) -> Path:
 def _measure_file(
     recordings: Recordings, rows: Sequence[int], max_seconds: float | None
 ) -> tuple[str, Mapping[int, Measured]]:
-    """The hash of a file, and what is measured of its clips, or what is wrong with each."""
+    """The hash of a file, and the measurements or the problem of each of its clips."""
     try:
         content = recordings.read(rows[0])
         info = read_info(content)
@@ -182,7 +183,7 @@ def _measure(samples: Samples, rate: int, channels: int) -> Measured:
 
 
 def _share_clipped(samples: Samples) -> float:
-    """The share of samples at full scale of which at least three follow each other."""
+    """The share of samples at full scale, in runs of at least three."""
     full = np.abs(samples) >= _FULL_SCALE
     if np.count_nonzero(full) < _FLAT:
         return 0.0

@@ -30,7 +30,7 @@ def recordings_of(split: Split) -> Recordings:
 
 
 def scan_recordings(splits: Sequence[Split], *, broken: str, max_seconds: float, memory: Path | None = None) -> Scan:
-    """Decode every recording, in parallel; those that passed earlier and have not changed are not read again.
+    """Decode every recording, in parallel; recordings that passed earlier and have not changed are not read again.
 
     Args:
         broken: ``error`` or ``skip``.
@@ -66,7 +66,7 @@ def _note(
 
 
 def find_repeated_recordings(splits: Sequence[Split], *, memory: Path | None = None) -> Repeated:
-    """Find recordings that are in two splits, in whatever format, and clips of one file in two splits.
+    """Find recordings that are in two splits, in any format, and files with clips in two splits.
 
     Clips of one file share a speaker, a room and a microphone, by which a model recognizes them.
     """
@@ -88,6 +88,6 @@ def _sound_of(measured: Any) -> str:
 
 
 def _find_equal(first: Sequence[str], second: Sequence[str]) -> dict[int, int]:
-    """Rows of the second, each with the first row of the first that has the same value."""
+    """Rows of the second, each with the first row of the first that is equal."""
     rows = {value: row for row, value in reversed(list(enumerate(first))) if value}
     return {row: rows[value] for row, value in enumerate(second) if value in rows}

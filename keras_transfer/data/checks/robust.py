@@ -1,4 +1,4 @@
-"""How far values are from most others, whatever the outliers are."""
+"""Robust statistics: how far values are from the majority, regardless of outliers."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Check every image before training, so that a broken one is reported in seconds and not after hours."""
+"""Check every image before training, so that a broken one is reported in seconds instead of hours."""
 
 import hashlib
 import io
@@ -25,8 +25,8 @@ from keras_transfer.errors import first_line, list_lines
 from keras_transfer.storage.content_hashes import Stamp, hash_content, recall, remember
 
 # The formats that TensorFlow decodes inside the exported graph.
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")  # MPO: a JPEG with further images behind it, as phones write
-# Formats that Pillow does not know, by the bytes that such files start with.
+FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")  # MPO: a JPEG followed by further images, as written by phones
+# Formats that Pillow does not support, by the bytes that such files start with.
 _FOREIGN = {"HEIC": (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1"), "SVG": (b"<svg", b"<?xml")}
 # Increase this when the checks change: images that an earlier scan passed are then checked again.
 _FORMAT = 5
@@ -37,10 +37,10 @@ class Look:
     """The result of checking an image.
 
     Attributes:
-        problem: What is wrong with it, or None.
+        problem: The problem of the image, or None.
         animated: Whether it has more than one frame.
         kind: The bytes that identify its format.
-        content_hash: Of its content, if it was read.
+        content_hash: The hash of its content, if it was read.
     """
 
     problem: str | None
@@ -55,7 +55,7 @@ def scan(splits: Sequence[Split], *, broken: str, max_pixels: int, channels: int
     Args:
         broken: ``error`` or ``skip``.
         channels: Images that cannot be converted to this number of channels count as broken.
-        memory: The folder of earlier results; it is not used if it cannot be written.
+        memory: The folder of cached results; it is not used if it cannot be written.
 
     Returns:
         The splits without their broken images and with known formats, and the problems.
@@ -88,7 +88,7 @@ def _note_animated(files: Sequence[str]) -> list[str]:
 
 
 def _look_at_all(split: Split, max_pixels: int, channels: int, memory: Path) -> dict[str, Look]:
-    """The result for each image of a split. What passed is remembered by content, so that it passes anywhere."""
+    """The result for each image of a split. Images that passed are cached by content, so that they pass anywhere."""
     images = images_of(split)
     facts = [images.home, _FORMAT, max_pixels, channels, tf.__version__]
     record = memory / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]}.json"
@@ -134,7 +134,7 @@ def look_at(images: ImageExamples, row: int, max_pixels: int, channels: int) -> 
 
 
 def find_problem(images: ImageExamples, row: int, max_pixels: int, channels: int) -> str | None:
-    """Decode one image as training does, and return what is wrong with it, or None."""
+    """Decode one image as training does, and return its problem, or None."""
     with warnings.catch_warnings(action="ignore"):
         return look_closely_at(images, row, max_pixels, channels).problem
 
@@ -175,7 +175,7 @@ def _find_excess(width: int, height: int, max_pixels: int) -> str | None:
 
 
 def _find_other_channels(found: int, channels: int) -> str | None:
-    # Grey and colour images with alpha are shown on white.
+    # Grey and colour images with alpha are composed on white.
     if found == channels or (channels in (1, 3) and found <= 4):
         return None
     return f"{found} channels; data.channels is {channels}"

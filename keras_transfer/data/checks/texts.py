@@ -1,4 +1,4 @@
-"""Find texts that cannot be used: empty ones, wrong bytes, and texts that are in two splits."""
+"""Find texts that cannot be used: blank ones, invalid bytes, and texts that are in two splits."""
 
 import functools
 import re
@@ -34,7 +34,7 @@ def _script_of(mark: str) -> str:
 
 
 def find_common(scripts: Sequence[str]) -> dict[str, float]:
-    """Return the scripts that are not rare among those of texts, with their shares, the most frequent one first."""
+    """Return the scripts that are not rare among texts, with their shares, the most frequent one first."""
     counts = Counter(script for script in scripts if script)
     total = sum(counts.values())
     return {script: count / total for script, count in counts.most_common() if count >= _COMMON_SCRIPT * total}
@@ -58,10 +58,10 @@ def check_texts(splits: Sequence[Split], *, broken: str) -> tuple[list[Split], l
             ``bytes.decode("utf-8", "replace")`` does, and refuses blank texts.
 
     Returns:
-        The splits without their broken texts, or with these fixed, and one line for each of these.
+        The splits without their broken texts, or with these fixed, and a line for each broken text.
 
     Raises:
-        DataError: There are broken texts that may be neither dropped nor fixed, or a split has no others.
+        DataError: There are broken texts that may neither be dropped nor fixed, or all texts of a split are broken.
     """
     blank = {split.name: _find_blank(_texts_of(split)) for split in splits}
     wrong = {split.name: _find_wrong_bytes(_texts_of(split)) for split in splits}
@@ -112,7 +112,7 @@ def _find_blank(texts: Texts) -> dict[int, str]:
 
 
 def is_blank(text: str) -> bool:
-    """Return whether nothing of a text is visible."""
+    """Return whether a text has no visible characters."""
     return not _VISIBLE.search(text)
 
 
@@ -127,7 +127,7 @@ def _find_wrong_bytes(texts: Texts) -> dict[int, str]:
 
 
 def describe_wrong_bytes(segments: Segments) -> str | None:
-    """Return what is wrong with the first text of an example that is not UTF-8; None if all are."""
+    """Return the problem of the first text of an example that is not UTF-8; None if all are."""
     for number, segment in enumerate(segments):
         try:
             segment.encode()
@@ -185,9 +185,9 @@ def _fix(texts: Texts, wrong: Iterable[int]) -> Texts:
 
 
 def replace_wrong_bytes(text: str) -> str:
-    """Put U+FFFD in place of bytes that are not UTF-8.
+    """Replace bytes that are not UTF-8 by U+FFFD.
 
-    One may replace several bytes, such as the first two of a truncated character.
+    One U+FFFD may replace several bytes, such as the first two of a truncated character.
     """
     text = _WRONG_BYTES.sub(lambda run: bytes(ord(c) - 0xDC00 for c in run[0]).decode("utf-8", "replace"), text)
     return _HALF_PAIRS.sub("\ufffd", text)

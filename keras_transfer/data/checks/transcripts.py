@@ -1,4 +1,4 @@
-"""Check transcripts before training: those that are absent, and those that hardly belong to their recordings."""
+"""Check transcripts before training: missing ones, and those that probably do not belong to their recordings."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,11 +20,11 @@ LONGEST_SECONDS = 30.0
 """What Whisper hears at once; a transcript cannot be cut where a longer recording is."""
 
 _EMPTY = "no transcript"
-# Their loss is computed on whole transcripts; longer test recordings are transcribed window by window.
+# Training and validation losses are computed on whole transcripts; test recordings may be transcribed in windows.
 _WITH_LOSS = ("train", "validation")
-# Robust standard deviations of the logarithm, and the factor of the median from which on a rate is odd at all.
+# Robust standard deviations of the logarithm, and the minimum factor from the median for a rate to be odd.
 _ODD_SCORE, _ODD_FACTOR, _MOST_ODD, _FEW = 4.0, 2.0, 0.05, 10
-# From this share of different transcripts down, they may be names of speakers, or commands.
+# Below this share of different transcripts, they may be names of speakers, or commands.
 _FEW_TEXTS = 0.1
 # Below this rank correlation, long recordings do not have long transcripts: are the rows shifted?
 _LEAST_CORRELATION, _ENOUGH_TO_CORRELATE, _LEAST_SPREAD = 0.2, 50, 0.2
@@ -85,7 +85,7 @@ class OddRate:
 
     Attributes:
         rate: Characters per second.
-        score: How many robust standard deviations its logarithm is from that, above or below.
+        score: How many robust standard deviations its logarithm is from the median, above or below.
     """
 
     rate: float
@@ -97,10 +97,11 @@ def find_odd_rates(lengths: Sequence[int], seconds: Sequence[float]) -> dict[int
     """Find transcripts whose characters per second are far from those of the others.
 
     Args:
-        lengths: Of the transcripts, in characters, at least 1.
+        lengths: Lengths of the transcripts, in characters, at least 1.
 
     Returns:
-        By position; nothing if there are few, or if so many are odd that the others are no measure.
+        The odd ones by position; empty if there are few transcripts, or if too many are odd for the others to be a
+        reference.
     """
     if len(lengths) < _FEW:
         return {}
@@ -114,7 +115,7 @@ def find_odd_rates(lengths: Sequence[int], seconds: Sequence[float]) -> dict[int
 
 
 def _note_oddities(splits: Sequence[Split], measured: Sequence[Mapping[int, RecordingMeasures]]) -> list[str]:
-    """Lines on transcripts that do not seem to belong to their recordings."""
+    """Notes on transcripts that probably do not belong to their recordings."""
     names, texts, seconds = [], [], []
     for split, each in zip(splits, measured, strict=True):
         own = split.examples.names
@@ -127,7 +128,7 @@ def _note_oddities(splits: Sequence[Split], measured: Sequence[Mapping[int, Reco
 
 
 def _note_few(texts: Sequence[str]) -> list[str]:
-    """A line if most transcripts are there many times, as the names of speakers are."""
+    """A note if most transcripts occur many times, as names of speakers do."""
     different = len(set(texts))
     if len(texts) < _ENOUGH_TO_CORRELATE or different > _FEW_TEXTS * len(texts):
         return []
@@ -154,7 +155,7 @@ def _note_rates(names: Sequence[str], texts: Sequence[str], seconds: Sequence[fl
 
 
 def _note_order(texts: Sequence[str], seconds: Sequence[float]) -> list[str]:
-    """A line if long recordings do not have long transcripts, as in a table whose rows are shifted."""
+    """A note if long recordings do not have long transcripts, as in a table whose rows are shifted."""
     if len(texts) < _ENOUGH_TO_CORRELATE:
         return []
     lengths, times = np.log([len(text) for text in texts]), np.log(seconds)

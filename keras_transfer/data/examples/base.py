@@ -1,4 +1,4 @@
-"""Examples before a reader makes inputs of them, whatever the task."""
+"""Examples of any task, before a reader turns them into inputs."""
 
 from collections.abc import Sequence
 from typing import Protocol, Self
@@ -12,17 +12,17 @@ class Examples(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The name of each in messages: a path, a row of a table."""
+        """The name of each example in messages: a path, a row of a table."""
 
     @property
     def fingerprints(self) -> list[str]:
-        """Name and content of each; the same on every machine."""
+        """Name and content hash of each example; the same on every machine."""
 
     @property
     def content_hashes(self) -> list[str]:
-        """A hash of the content of each, whatever its name and place; empty if it cannot be read."""
+        """A hash of the content of each example, regardless of its name and location; empty if it cannot be read."""
 
     def __len__(self) -> int: ...
 
     def select(self, rows: Sequence[int] | NDArray[np.int64]) -> Self:
-        """Return some, in this order."""
+        """Return some of the examples, in this order."""

@@ -1,4 +1,4 @@
-"""Examples whose content is the bytes of a file: files, rows of one array of bytes, or what a user holds."""
+"""Examples whose content is the bytes of a file: files, rows of one array of bytes, or Python objects."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -16,29 +16,29 @@ from keras_transfer.storage.stored_arrays import StoredArray
 
 
 class FileExamples(Examples, Protocol):
-    """Examples that are encoded as files, wherever their bytes are stored."""
+    """Examples that are encoded as files, wherever they are stored."""
 
     @property
     def home(self) -> str:
-        """Where they are stored: results of the scan are cached for each such location."""
+        """Where the examples are stored: results of the scan are cached for each such location."""
 
     @property
     def places(self) -> list[str]:
-        """Where each is, for messages and for cached results."""
+        """The location of each example, for messages and for cached results."""
 
     @property
     def stamps(self) -> list[Stamp]:
-        """What is known of each without reading it."""
+        """What is known about each example without reading it."""
 
     def remember(self, stamps: Mapping[int, Stamp]) -> None:
-        """Remember the hashes of examples that were read, by row."""
+        """Store the hashes of examples that were read, by row."""
 
     def read(self, row: int) -> bytes:
-        """Return the bytes of one.
+        """Return the bytes of one example.
 
         Raises:
             OSError: It cannot be read.
-            ValueError: It is not such an example.
+            ValueError: It is not an example of this kind.
         """
 
 
@@ -48,7 +48,7 @@ class Files:
 
     Attributes:
         root: The folder that the names are relative to.
-        hashes: Remembers the hashes of their contents; by default one for the folder.
+        hashes: Caches the hashes of their contents; by default one cache for the folder.
     """
 
     root: Path
@@ -73,7 +73,7 @@ class Files:
 
     @property
     def content_hashes(self) -> list[str]:
-        """The hash of each file; those that have changed since they were last read are read again."""
+        """The hash of each file; files that have changed since they were last read are read again."""
         return self.hashes.hash_all(self.files)
 
     @property
@@ -100,13 +100,13 @@ class Files:
 
 @dataclass(frozen=True)
 class EncodedFiles:
-    """The bytes of files, one after the other in one array.
+    """The bytes of files, concatenated in one array.
 
     Attributes:
         names: The name of each in messages.
-        data: ``uint8[bytes]``, read when an example is.
+        data: ``uint8[bytes]``, a memory map.
         bounds: ``int64[n, 2]``, where each starts and ends.
-        digests: ``uint8[n, 32]``, the hash of each.
+        digests: ``uint8[n, 32]``, the content hash of each.
     """
 
     home: str
@@ -153,8 +153,8 @@ class GivenFiles:
     """Examples that are not one folder or one array: each is a path, or an object that :meth:`encode` encodes.
 
     Attributes:
-        names: Of each, in messages and predictions.
-        values: Of each, a path, the bytes of a file, or what :meth:`encode` takes.
+        names: The name of each in messages and predictions.
+        values: For each, a path, the bytes of a file, or an object that :meth:`encode` encodes.
     """
 
     names: tuple[str, ...]
@@ -168,7 +168,7 @@ class GivenFiles:
 
         Raises:
             OSError: It cannot be read.
-            ValueError: It is not such an example.
+            ValueError: It is not an example of this kind.
         """
         return bytes(value)
 
@@ -188,7 +188,7 @@ class GivenFiles:
 
     @property
     def home(self) -> str:
-        """They have no common place."""
+        """They have no common location."""
         return ""
 
     @property
@@ -197,7 +197,7 @@ class GivenFiles:
 
     @property
     def stamps(self) -> list[Stamp]:
-        """Nothing is known of what is not a file: a scan looks at each again."""
+        """Return nothing for objects that are not files: a scan checks each of them again."""
         return [Stamp((), "")] * len(self)
 
     def remember(self, stamps: Mapping[int, Stamp]) -> None:
@@ -214,11 +214,11 @@ class GivenFiles:
         return all(isinstance(value, (str, os.PathLike)) for value in self.values)
 
     def read(self, row: int) -> bytes:
-        """Return the bytes of one.
+        """Return the bytes of one example.
 
         Raises:
             OSError: It cannot be read.
-            ValueError: It is not such an example.
+            ValueError: It is not an example of this kind.
         """
         value = self.values[row]
         return _read_file(value) if isinstance(value, (str, os.PathLike)) else self.encode(value)

@@ -1,4 +1,4 @@
-"""Images before they are decoded: files, rows of one array of bytes, or what a user holds."""
+"""Images before they are decoded: files, rows of one array of bytes, or Python objects."""
 
 import os
 import threading
@@ -50,7 +50,7 @@ class Images(Files):
 
 @dataclass(frozen=True)
 class EncodedImages(EncodedFiles):
-    """Images whose encoded bytes are stored one after the other in one array.
+    """Images whose encoded bytes are concatenated in one array.
 
     Attributes:
         kinds: The bytes that identify their formats, after a scan.
@@ -67,19 +67,19 @@ class EncodedImages(EncodedFiles):
         return replace(self, kinds=kinds)
 
     def contents(self) -> Callable[[Tensor], Tensor]:
-        """Return a function that takes bytes from the array, with one call per batch."""
+        """Return a function that gathers bytes from the array, with one call per batch."""
         return gather_in_graph(self)
 
 
 def read_in_graph(files: list[str]) -> Callable[[Tensor], Tensor]:
     """Return a function, for a graph, from row numbers ``int64[batch]`` to the bytes of files, ``string[batch]``."""
-    # A name may have bytes that are not UTF-8.
+    # A name may contain bytes that are not UTF-8.
     names = tf.constant([os.fsencode(file) for file in files], tf.string)
     return lambda rows: tf.map_fn(tf.io.read_file, tf.gather(names, rows))
 
 
 def gather_in_graph(files: FileExamples) -> Callable[[Tensor], Tensor]:
-    """Return a function, for a graph, that reads a batch with one call of Python."""
+    """Return a function, for a graph, that reads a batch with one Python call."""
 
     def gather(rows: NDArray[np.int64]) -> NDArray[np.object_]:
         return np.array([files.read(row) for row in rows], object)
@@ -87,24 +87,24 @@ def gather_in_graph(files: FileExamples) -> Callable[[Tensor], Tensor]:
     return lambda rows: tf.ensure_shape(tf.numpy_function(gather, [rows], tf.string, stateful=False), [None])
 
 
-# Images are read in several threads, and a PIL image that is given twice would be loaded from its file in both.
+# Images are read in several threads, and a PIL image that occurs twice would be loaded from its file in both.
 _LOADING = threading.Lock()
 
 
 @dataclass(frozen=True)
 class GivenImages(GivenFiles):
-    """Images that are not one folder or one array; what is not encoded is encoded when it is read.
+    """Images that are not one folder or one array; objects that are not encoded yet are encoded when they are read.
 
     Attributes:
-        names: Of each, in messages and predictions.
-        values: Of each, a path, the bytes of an image file, ``uint8[height, width, channels]``, or a PIL image.
+        names: The name of each in messages and predictions.
+        values: For each, a path, the bytes of an image file, ``uint8[height, width, channels]``, or a PIL image.
         kinds: The bytes that identify their formats, once they are known.
     """
 
     kinds: frozenset[bytes] | None = None
 
     def encode(self, value: Any) -> bytes:
-        """Return bytes as they are, and pixels as an image file."""
+        """Return bytes unchanged, and pixels as an image file."""
         if isinstance(value, Image.Image):
             with _LOADING:
                 return encode_pillow(value)

@@ -1,4 +1,4 @@
-"""Recordings before they are decoded, and clips of recordings: files, each with a part of it, or what a user holds."""
+"""Recordings before they are decoded, and clips of recordings: files, each with an optional span, or Python objects."""
 
 import os
 from collections import defaultdict
@@ -23,7 +23,7 @@ class Recordings:
     """Recordings, or clips of them.
 
     Attributes:
-        files: The file of each; a file that has several clips is there several times.
+        files: The file of each; a file with several clips occurs several times.
         spans: ``float64[n, 2]``, where each clip starts and ends in its file, in seconds; ``inf`` is the end of the
             file. None if all are whole files.
 
@@ -42,7 +42,7 @@ class Recordings:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The file of each, and where in it a clip is."""
+        """The file of each, with the span of the clip."""
         return tuple(self._with_spans(self.files.names))
 
     def _with_spans(self, names: Sequence[str]) -> list[str]:
@@ -57,19 +57,19 @@ class Recordings:
 
     @property
     def file_hashes(self) -> list[str]:
-        """The hash of the content of each one's whole file; empty if it cannot be read."""
+        """The content hash of each one's whole file; empty if it cannot be read."""
         return self.files.content_hashes
 
     @property
     def content_hashes(self) -> list[str]:
-        """The hash of each one's file and of where in it a clip is; empty if the file cannot be read."""
+        """The hash of each one's file and clip; empty if the file cannot be read."""
         return self._hash_clips(self.file_hashes)
 
     def _hash_clips(self, hashes: Sequence[str]) -> list[str]:
         return [self.hash_clip(row, content) for row, content in enumerate(hashes)]
 
     def hash_clip(self, row: int, content: str) -> str:
-        """Return the hash of one for that of its whole file: they are the same if it is no clip."""
+        """Return the hash of a clip from that of its whole file; they are equal for a whole recording."""
         span = self.span(row)
         return content if not content or span == WHOLE else hash_content(content.encode(), np.array(span).tobytes())
 
@@ -83,7 +83,7 @@ class Recordings:
 
     @property
     def stamps(self) -> list[Stamp]:
-        """What is known of each without reading it; the hashes are those of :attr:`content_hashes`."""
+        """What is known about each example without reading it; the hashes are those of :attr:`content_hashes`."""
         stamps = self.files.stamps
         hashes = self._hash_clips([stamp.content_hash for stamp in stamps])
         return [Stamp(stamp.state, content) for stamp, content in zip(stamps, hashes, strict=True)]
@@ -92,8 +92,8 @@ class Recordings:
         self.files.remember(stamps)
 
     def rows_by_file(self) -> list[list[int]]:
-        """Return the rows of each file: whoever reads a file for one clip reads it for all of its clips."""
-        if isinstance(self.files, GivenFiles):  # of which several may have one name
+        """Return the rows of each file, so that a file is read once for all of its clips."""
+        if isinstance(self.files, GivenFiles):  # several of them may have the same name
             return [[row] for row in range(len(self))]
         rows: dict[str, list[int]] = defaultdict(list)
         for row, place in enumerate(self.files.places):
@@ -101,7 +101,7 @@ class Recordings:
         return list(rows.values())
 
     def span(self, row: int) -> tuple[float, float]:
-        """Return where one starts and ends in its file, in seconds; ``inf`` is the end of the file."""
+        """Return the start and end of a clip in its file, in seconds; ``inf`` is the end of the file."""
         if self.spans is None:
             return WHOLE
         start, end = self.spans[row].tolist()
@@ -112,7 +112,7 @@ class Recordings:
         return Recordings(self.files.select(index), None if self.spans is None else self.spans[index])
 
     def read(self, row: int) -> bytes:
-        """Return the bytes of one's whole file.
+        """Return the bytes of the whole file of one.
 
         Raises:
             OSError: It cannot be read.
@@ -121,11 +121,11 @@ class Recordings:
         return self.files.read(row)
 
     def decode(self, row: int, sample_rate: int) -> Samples:
-        """Return one as ``float32[samples]``, with the mean of its channels.
+        """Decode one to ``float32[samples]``, averaging its channels.
 
         Raises:
             OSError: It cannot be read.
-            ValueError: It is not a recording, or the clip is not inside of it.
+            ValueError: It is not a recording, or the clip is not within it.
         """
         start, end = self.span(row)
         return decode_recording(
@@ -136,7 +136,7 @@ class Recordings:
 def show_span(start: float, end: float) -> str:
     """Return ``1.50-3.00 s`` for a clip, and "" for a whole recording.
 
-    There are more decimals if two of them do not say it exactly, since names identify examples.
+    More decimals are used if two are not exact, since names identify examples.
     """
     if (start, end) == WHOLE:
         return ""
@@ -160,11 +160,11 @@ _LEAST_RATE, _MOST_RATE = 1000, 768_000
 
 @dataclass(frozen=True)
 class GivenSamples:
-    """A recording that a user holds as an array.
+    """A recording as an array of samples.
 
     Attributes:
         samples: ``float32[samples]``.
-        sample_rate: In Hz.
+        sample_rate: Sample rate in Hz.
     """
 
     samples: Samples
@@ -176,20 +176,20 @@ class GivenRecordings(GivenFiles):
     """Recordings that are not one folder or one array: paths, the bytes of audio files, or :class:`GivenSamples`."""
 
     def encode(self, value: Any) -> bytes:
-        """Return bytes as they are, and samples as a WAV file."""
+        """Return bytes unchanged, and samples as a WAV file."""
         return encode_wav(value.samples, value.sample_rate) if isinstance(value, GivenSamples) else bytes(value)
 
 
 def take_recording(value: Any, sample_rate: int | None) -> Any:
-    """Return a recording as :class:`GivenRecordings` takes it.
+    """Convert a recording for :class:`GivenRecordings`.
 
     Args:
-        value: One of :data:`ACCEPTED`. A mapping may also have ``bytes`` or ``path``, as Hugging Face's datasets have
-            recordings that are not decoded.
-        sample_rate: In Hz, of arrays that come without one; None if that is not known.
+        value: One of :data:`ACCEPTED`. A mapping may also have ``bytes`` or ``path``, as undecoded recordings in
+            Hugging Face's datasets do.
+        sample_rate: For arrays without a sample rate, in Hz; None if unknown.
 
     Raises:
-        ValueError: It is none of these, or an array without a rate.
+        ValueError: It is none of these, or an array without a sample rate.
     """
     if isinstance(value, Mapping):
         value = _take_mapping(value)
@@ -209,7 +209,7 @@ def take_recording(value: Any, sample_rate: int | None) -> Any:
 
 
 def _take_mapping(value: Mapping[str, Any]) -> Any:
-    """What a mapping holds: Hugging Face's datasets have null for what it does not."""
+    """The recording in a mapping: in Hugging Face's datasets, absent values are null."""
     if value.get("array") is not None:
         rate = value.get("sampling_rate", value.get("sample_rate"))
         return np.asarray(value["array"]) if rate is None else (np.asarray(value["array"]), rate)

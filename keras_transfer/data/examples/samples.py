@@ -1,4 +1,4 @@
-"""Recordings after they are decoded: samples at one rate, one after the other in one array; and with their tokens."""
+"""Decoded recordings: samples at one rate, concatenated in one array; also with their tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,10 +15,11 @@ class Samples:
     """Decoded recordings.
 
     Attributes:
-        sample_rate: Of the samples, in Hz.
-        data: ``float32[samples of all]``, read when an example is.
+        sample_rate: Sample rate in Hz.
+        data: ``float32[samples of all]``, a memory map.
         bounds: ``int64[n, 2]``, where each starts and ends.
-        content_hashes: The hash of each recording when it was decoded: what becomes of a file later changes no sample.
+        content_hashes: The hash of each recording when it was decoded: later changes of a file do not affect its
+            samples.
     """
 
     recordings: Recordings
@@ -52,13 +53,13 @@ class Samples:
         """Return a recording, or a part of it.
 
         Args:
-            count: How many samples, at most; all by default.
+            count: Maximum number of samples; by default all of them.
 
         Returns:
             ``float32[samples]``.
 
         Raises:
-            OSError: It cannot be read.
+            OSError: The samples cannot be read.
         """
         first, end = self.bounds[row].tolist()
         first = min(first + start, end)
@@ -74,9 +75,9 @@ class Utterances(Samples):
 
     Attributes:
         tokens: ``int32[tokens of all]``.
-        token_bounds: ``int64[n, 2]``, where those of each start and end.
-        identities: The hash of each recording alone, by which rows are known; :attr:`content_hashes`, by which features
-            are cached, are those of recording and tokens.
+        token_bounds: ``int64[n, 2]``, where the tokens of each start and end.
+        identities: The hash of each recording alone, which identifies rows; :attr:`content_hashes`, which are the cache
+            keys of features, are those of recording and tokens.
     """
 
     tokens: NDArray[np.int32]
@@ -85,7 +86,7 @@ class Utterances(Samples):
 
     @property
     def fingerprints(self) -> list[str]:
-        """Name and content of each recording, as a source has them that is read again."""
+        """Name and content of each recording, as for a source that is read again."""
         return [f"{name}\0{content}" for name, content in zip(self.names, self.identities, strict=True)]
 
     @property
@@ -109,7 +110,7 @@ class Utterances(Samples):
         """Return the tokens of a batch, ``int32[rows, length]``.
 
         Args:
-            length: At least that of the longest.
+            length: At least that of the longest row.
         """
         inside = np.arange(length) < self.token_lengths[rows, None]
         padded = np.full(inside.shape, padding, np.int32)

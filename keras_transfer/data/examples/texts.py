@@ -24,7 +24,7 @@ class Texts:
     """Texts, or pairs of texts.
 
     Attributes:
-        names: The name of each: a file's path in its folder, or ``row 17`` of a table.
+        names: The name of each: the path of a file in its folder, or ``row 17`` of a table.
         segments: The text of each, or the two texts of a pair. Line ends, NUL and the like are unchanged.
     """
 
@@ -47,9 +47,9 @@ class Texts:
 
     @property
     def identities(self) -> list[str]:
-        """The hash of each one's content apart from case, white space, Unicode form and bytes that are not UTF-8.
+        """The hash of each one's content, ignoring case, white space, Unicode form and bytes that are not UTF-8.
 
-        A text is the same one in a file, which may end with a line end, and in a table.
+        A text has the same hash in a file, which may end with a line end, and in a table.
         """
         return [hash_text(normalize(segments)) for segments in self.segments]
 

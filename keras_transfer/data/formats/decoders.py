@@ -1,6 +1,6 @@
 """From the bytes of an image file to its pixels as a person sees them, in a TensorFlow graph, format by format.
 
-TensorFlow's decoders do the work; what they lack is done here: EXIF orientation, transparent colours of GIF and
+TensorFlow's decoders are used; what they do not support is done here: EXIF orientation, transparent colours of GIF and
 PNG, palettes of BMP.
 """
 
@@ -22,13 +22,13 @@ from keras_transfer.networks.types import Tensor
 DECODES_WEBP = hasattr(tf.io, "decode_webp")
 """Whether the installed TensorFlow supports WebP."""
 
-# What TensorFlow's own decoders take for too large.
+# What TensorFlow's own decoders consider too large.
 _MOST_NUMBERS = 2**29
 _REST = 2**31 - 1
 # A minimal APP14 segment.
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64" + b"\x00" * 5
 _BYTES = [bytes([number]) for number in range(256)]
-# What a GIF of that many bytes unpacks to is bounded, at 170 MB.
+# The size of a GIF that unpacks from that many bytes is bounded, at 170 MB.
 _SMALL_GIF = 2**16
 # Offsets of the flags of a GIF's global palette, and of the palette.
 _SHARED_FLAGS, _SHARED_PALETTE = 10, 13
@@ -44,12 +44,12 @@ def decode_pixels(content: Tensor, kinds: frozenset[bytes] | None = None) -> Ten
 
     Args:
         content: ``string[]``, the bytes of a file.
-        kinds: The values of :func:`kind_of` that will occur; None if any may. Each dataset has a graph
-            of its own, and that of every format takes half a second to set up, that of PNG a fifth.
+        kinds: The values of :func:`kind_of` that will occur; None if any may. Each dataset has a separate graph; one
+            for all formats takes half a second to set up, one for PNG a fifth.
 
     Returns:
-        ``uint8[height, width, channels]``, upright: grey, RGB, or either with alpha at the end; of NumPy's what it
-        holds.
+        ``uint8[height, width, channels]``, upright: grey, RGB, or either with alpha last; for NumPy's files, their
+        channels.
     """
     pixels = _decoder(kinds)(content)
     pixels.set_shape([None, None, None])
@@ -58,7 +58,7 @@ def decode_pixels(content: Tensor, kinds: frozenset[bytes] | None = None) -> Ten
 
 @functools.cache
 def _decoder(kinds: frozenset[bytes] | None) -> Tensor:
-    """Traced once in a process, and not for every dataset anew."""
+    """Traced once per process, not for every dataset."""
     decoders = {b"\xff\xd8": _decode_jpeg, b"\x89P": _decode_png, b"GI": _decode_gif, b"BM": _decode_bmp}
     decoders[kind_of(MARK)] = decode_array
     if DECODES_WEBP:
@@ -86,9 +86,10 @@ def _decode_jpeg(content: Tensor) -> Tensor:
 
 
 def _mark_cmyk(content: Tensor) -> Tensor:
-    """Give Adobe's mark to CMYK without it.
+    """Add Adobe's marker to CMYK images without it.
 
-    Like browsers and Pillow, this takes all CMYK to be inverted, as Adobe writes it; TensorFlow, with that mark alone.
+    Like browsers and Pillow, this treats all CMYK as inverted, as Adobe writes it; TensorFlow does so only with the
+    marker.
     """
 
     @rarely
@@ -98,14 +99,13 @@ def _mark_cmyk(content: Tensor) -> Tensor:
         marked = tf.strings.join([b"\xff\xd8", _ADOBE, tf.strings.substr(content, 2, _REST)])
         return tf.where(is_cmyk & ~has_mark, marked, content)
 
-    # What JFIF holds is no CMYK.
+    # Images in JFIF are not CMYK.
     is_jfif = tf.strings.regex_full_match(tf.strings.substr(content, 0, 11), r"\C{6}JFIF\C*")
     return tf.cond(is_jfif, lambda: content, lambda: mark(content))
 
 
 def _decode_png(content: Tensor) -> Tensor:
-    # A transparent colour of an image without a palette becomes alpha if four channels are asked for, and only
-    # then.
+    # The transparent colour of an image without a palette only becomes alpha if four channels are requested.
     header = tf.strings.split([content], b"IDAT", maxsplit=1).flat_values[0]
     has_key = tf.strings.regex_full_match(header, r"\C*tRNS\C*")
     pixels = tf.cond(has_key, lambda: tf.io.decode_png(content, channels=4), lambda: tf.io.decode_png(content))
@@ -114,8 +114,8 @@ def _decode_png(content: Tensor) -> Tensor:
 
 @rarely
 def _decode_webp(content: Tensor) -> Tensor:
-    # An animation without alpha writes past the end of its memory (TensorFlow 2.21); with alpha, which here it is said
-    # to have, all is well.
+    # An animation without alpha writes past the end of its memory (TensorFlow 2.21); here its header is changed to
+    # announce alpha, which avoids that.
     flags = tf.io.decode_raw(tf.strings.substr(tf.strings.join([content, b"\x00" * 21]), 20, 1), tf.uint8)[0]
     kind = tf.strings.regex_full_match(content, r"\C{12}VP8X\C*")
     with_alpha = tf.gather(_BYTES, tf.cast(flags | 0x10, tf.int32))
@@ -128,9 +128,9 @@ def _decode_webp(content: Tensor) -> Tensor:
 def _decode_gif(content: Tensor) -> Tensor:
     """The first frame on white.
 
-    TensorFlow makes black of what is transparent, and its canvas is no larger than the largest frame. So before it sees
-    the file, the transparent colour becomes white in the palette and ceases to be transparent, and the frame goes to
-    the corner. What it leaves free of the screen gets the transparent colour, or the palette's first.
+    TensorFlow makes transparent pixels black, and its canvas is no larger than the largest frame. Therefore, before the
+    file is decoded, the transparent colour is changed to white in the palette and made opaque, and the frame is moved
+    to the corner. The rest of the screen is filled with the transparent colour, or the palette's first.
     """
     data = tf.io.decode_raw(content, tf.uint8)
     frame, control = find_gif_frame(data)
@@ -144,7 +144,7 @@ def _decode_gif(content: Tensor) -> Tensor:
         return tf.cond(colour < size, lambda: _replace(opaque, palette + 3 * colour, b"\xff" * 3), lambda: opaque)
 
     painted = tf.cond(transparent, paint, lambda: content)
-    # Pixels are bytes in a GIF, of which a code can stand for some thousands.
+    # GIF pixels are bytes, and one code can represent several thousand of them.
     painted = tf.cond(tf.size(data) > _SMALL_GIF, lambda: _cut_behind(painted, data, frame, own), lambda: painted)
     pixels = _decode_any(_replace(painted, frame + 1, b"\x00" * 4))
     free = tf.where(transparent, tf.constant(255, tf.uint8), data[palette : palette + 3])
@@ -152,7 +152,7 @@ def _decode_gif(content: Tensor) -> Tensor:
 
 
 def _cut_behind(content: Tensor, data: Tensor, frame: Tensor, colours: Tensor) -> Tensor:
-    """A GIF without what is behind its first frame: TensorFlow makes room for all frames, even to return the first."""
+    """A GIF without the part after its first frame: TensorFlow allocates all frames, even to return the first."""
     start = frame + 10 + 3 * colours + 1
     last = tf.size(data, tf.int64) - 1
     (end,) = tf.while_loop(
@@ -168,7 +168,7 @@ def _put_on_screen(pixels: Tensor, data: Tensor, frame: Tensor, free: Tensor) ->
     around = [[top, below], [left, right], [0, 0]]
     size = tf.cast(top + height + below, tf.int64) * tf.cast(left + width + right, tf.int64)
     with tf.control_dependencies([tf.debugging.assert_less(size * 3, tf.constant(_MOST_NUMBERS, tf.int64))]):
-        # Padding is with zeros: what is added to them is the difference from the free colour, modulo 256.
+        # Padding adds zeros: the value added to them is the difference from the background colour, modulo 256.
         return tf.pad(pixels[:height, :width] - free, around) + free
 
 
@@ -182,7 +182,7 @@ def find_gif_frame(data: Tensor) -> tuple[Tensor, Tensor]:
     def step(at: Tensor, control: Tensor, inside: Tensor) -> Tensor:
         length = read_number(data, at, 1)
         is_control = ~inside & (read_number(data, at + 1, 1) == 0xF9)
-        # Inside of an extension come blocks with their lengths, up to an empty one.
+        # An extension consists of blocks with their lengths, up to an empty one.
         return tf.where(inside, at + 1 + length, at + 2), tf.where(is_control, at, control), ~inside | (length > 0)
 
     start = _SHARED_PALETTE + 3 * _palette_size(data, _SHARED_FLAGS)
@@ -191,7 +191,7 @@ def find_gif_frame(data: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _palette_size(data: Tensor, flags_at: Tensor) -> Tensor:
-    """Number of colours that the flags of a GIF's palette announce; 0 if there is none."""
+    """Number of colours of a GIF's palette according to its flags; 0 if there is none."""
     flags = read_number(data, flags_at, 1)
     return tf.where(flags >= 0x80, tf.bitwise.left_shift(tf.constant(2, tf.int64), flags % 8), 0)
 
@@ -210,7 +210,7 @@ def _decode_bmp(content: Tensor) -> Tensor:
     def direct() -> Tensor:
         pixels = tf.io.decode_bmp(content)
         pixels.set_shape([None, None, None])
-        # The fourth byte is alpha only if the header gives it a mask; else it may be anything.
+        # The fourth byte is alpha only if the header defines a mask for it; otherwise it is arbitrary.
         header, kind, mask = (read_number(data, at, 4, little=True) for at in (14, 30, 66))
         has_alpha = (kind == 3) & (header >= 56) & (mask > 0)
         return tf.cond((depth == 32) & ~has_alpha, lambda: pixels[..., :3], lambda: pixels)
@@ -219,7 +219,7 @@ def _decode_bmp(content: Tensor) -> Tensor:
 
 
 def _decode_palette_bmp(data: Tensor, depth: Tensor) -> Tensor:
-    """Pixels of 1, 4 or 8 bits are places in a palette, which TensorFlow does not look them up in."""
+    """Pixels of 1, 4 or 8 bits are palette indices, which TensorFlow does not look up."""
     start, header, width, height = (read_number(data, at, 4, little=True) for at in (10, 14, 18, 22))
     upside_down = height < 2**31
     height = tf.where(upside_down, height, 2**32 - height)

@@ -1,8 +1,8 @@
-"""Whether a JPEG or PNG is complete, by its structure: several times as fast as decoding it.
+"""Check that a JPEG or PNG is complete by its structure: several times as fast as decoding it.
 
-PNG has a checksum in every chunk; its stream of pixels is decompressed, too, since a program may have written a broken
-one under a right checksum. JPEG has no checksums: damage to its coded pixels shows as wrong pixels in every decoder,
-and a file that was cut off lacks the mark at its end. Headers and tables are checked as libjpeg would.
+PNG has a checksum in every chunk; its pixel stream is decompressed, too, since a program may have written a broken one
+with a valid checksum. JPEG has no checksums: damage to its coded pixels shows as wrong pixels in every decoder, and a
+truncated file lacks the end marker. Headers and tables are checked as libjpeg would.
 """
 
 import re
@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_CHANNELS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
-# Among a JPEG's coded pixels, 0xFF is followed by 0 or by the number of a restart.
+# Within a JPEG's coded pixels, 0xFF is followed by 0 or by the number of a restart marker.
 _MARK = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _PNG_CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-# Of a PNG whose pixels come in seven passes: where each starts and how far apart its pixels are, by column and row.
+# For an interlaced PNG with seven passes: where each starts and the distance of its pixels, by column and row.
 _PASSES = ((0, 8, 0, 8), (4, 8, 0, 8), (0, 4, 4, 8), (2, 4, 0, 4), (0, 2, 2, 4), (1, 2, 0, 2), (0, 1, 1, 2))
 _MOST_BYTES = 1 << 26
 _FILTERS = bytes(range(5))
@@ -27,11 +27,11 @@ class Header:
     """The header of an image that is complete.
 
     Attributes:
-        width: In pixels, as they lie in the file.
+        width: In pixels, as stored in the file.
         height: In pixels.
         animated: Whether there is more than one frame.
         stream: The compressed pixels of a PNG.
-        rows: The number of rows of each pass of a PNG, and how many bytes each takes.
+        rows: The number of rows of each pass of a PNG, and the number of bytes of each row.
     """
 
     width: int
@@ -41,7 +41,7 @@ class Header:
     rows: tuple[tuple[int, int], ...] = field(default=(), compare=False, repr=False)
 
     def has_whole_stream(self) -> bool:
-        """Return whether the pixels are certainly complete; what is not certain, a decoder has to show."""
+        """Return whether the pixels are certainly complete; in other cases, a decoder has to check."""
         if not self.rows:
             return True
         expected = sum(count * size for count, size in self.rows)
@@ -62,7 +62,7 @@ class Header:
 
 
 def read_header(content: bytes) -> Header | None:
-    """Read the header of a JPEG or PNG that is whole.
+    """Read the header of a complete JPEG or PNG.
 
     Returns:
         The header; None for other formats, damage, and rare kinds that only a decoder can check.
@@ -105,7 +105,7 @@ def _read_png(content: bytes) -> Header | None:
 
 
 def _rows_of_png(width: int, height: int, *, bits: int, is_interlaced: bool) -> tuple[tuple[int, int], ...]:
-    """Of each pass, the number of rows and the bytes of each: one for the filter, then the pixels."""
+    """For each pass, the number of rows and the bytes of each row: one for the filter, then the pixels."""
     passes = _PASSES if is_interlaced else ((0, 1, 0, 1),)
     sizes = [
         (-(-(height - top) // down), -(-(width - left) // across))
@@ -144,7 +144,7 @@ def _read_jpeg(content: bytes) -> Header | None:
 
 
 def _segments(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Kind and content of each segment of a JPEG up to its end, or up to a damaged one."""
+    """Kind and content of each segment of a JPEG up to its end, or up to a damaged segment."""
     at = 2
     while content[at] == 0xFF:
         kind = content[at + 1]
@@ -160,7 +160,7 @@ def _segments(content: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 class _Tables:
-    """What a JPEG's coded pixels are read by."""
+    """The tables for a JPEG's coded pixels."""
 
     def __init__(self) -> None:
         self.quantization: set[int] = set()
@@ -185,7 +185,7 @@ class _Tables:
             free = 1
             for count in counts:
                 free = 2 * free - count
-                if free < (count > 0):  # the code of ones alone is not to be used
+                if free < (count > 0):  # the code with only ones must not be used
                     return False
             if (
                 kind > 1

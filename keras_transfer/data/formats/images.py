@@ -16,8 +16,8 @@ def decode_image(
 ) -> Tensor:
     """Decode an image and make it square.
 
-    As one channel or three it is as a person sees it, in grey or in colour, composed on white. Other numbers of
-    channels are taken as they are.
+    One or three channels result in the image as a person sees it, in grey or in colour, composed on white. Other
+    numbers of channels are unchanged.
 
     Args:
         content: ``string[]``, the bytes of a JPEG, PNG, BMP, WebP, GIF or .npy file.
@@ -33,7 +33,7 @@ def decode_image(
 
 @functools.cache
 def _decoder(size: int, resize: Resize, channels: int, kinds: frozenset[bytes] | None) -> Tensor:
-    """Traced once in a process, and not for every dataset anew."""
+    """Traced once per process, not for every dataset."""
 
     def decode(content: Tensor) -> Tensor:
         pixels = tf.cast(decode_pixels(content, kinds), tf.float32)
@@ -43,7 +43,7 @@ def _decoder(size: int, resize: Resize, channels: int, kinds: frozenset[bytes] |
             pixels = tf.cond(tf.shape(pixels)[-1] == 3, lambda: tf.image.rgb_to_grayscale(pixels), lambda: pixels)
         pixels = _RESIZERS[resize](pixels, size)
         if channels == 3:
-            # Grey stays one channel up to here, which spares two thirds of the work.
+            # Grey images have one channel up to here, which saves two thirds of the work.
             pixels = tf.cond(tf.shape(pixels)[-1] == 1, lambda: tf.repeat(pixels, 3, axis=-1), lambda: pixels)
         return tf.ensure_shape(tf.clip_by_value(pixels, 0.0, 255.0), [size, size, channels])
 
@@ -51,7 +51,7 @@ def _decoder(size: int, resize: Resize, channels: int, kinds: frozenset[bytes] |
 
 
 def _compose_on_white(pixels: Tensor) -> Tensor:
-    """Two and four channels carry an alpha at the end; one or three come out."""
+    """Convert two and four channels, of which the last is alpha, to one or three."""
 
     def compose() -> Tensor:
         alpha = pixels[..., -1:] / 255.0
@@ -61,7 +61,7 @@ def _compose_on_white(pixels: Tensor) -> Tensor:
 
 
 def _scale(pixels: Tensor, height: Tensor, width: Tensor) -> Tensor:
-    """Antialiasing preserves fine lines when an image shrinks. Otherwise it changes nothing, and takes most time."""
+    """Use antialiasing only for shrinking, where it preserves fine lines: otherwise it has no effect, but is slow."""
     size, wanted = tf.shape(pixels)[:2], tf.stack([height, width])
     shrinks = tf.reduce_any(wanted < size)
     return tf.cond(
@@ -86,7 +86,7 @@ def _pad(pixels: Tensor, size: int) -> Tensor:
     shape = tf.cast(tf.shape(pixels)[:2], tf.float32)
     height, width = tf.unstack(tf.cast(tf.round(shape * (size / tf.reduce_max(shape))), tf.int32))
     scaled = _scale(pixels, tf.maximum(height, 1), tf.maximum(width, 1))
-    # Padding is with zeros: turned inside out, zero is white.
+    # Padding adds zeros: in the inverted image, zero is white.
     return 255.0 - tf.image.resize_with_crop_or_pad(255.0 - scaled, size, size)
 
 

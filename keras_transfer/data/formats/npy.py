@@ -1,4 +1,4 @@
-"""Images of any number of channels, in NumPy's own files: format version 1.0, ``uint8[height, width, channels]``."""
+"""Images with any number of channels in NumPy's format: version 1.0, ``uint8[height, width, channels]``."""
 
 import io
 
@@ -28,10 +28,10 @@ def encode_array(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def read_array_shape(content: bytes) -> tuple[int, int, int]:
-    """Return height, width and channels of a file that is whole.
+    """Return height, width and channels of a complete file.
 
     Raises:
-        ValueError: It holds something else, or was cut off.
+        ValueError: It has other content, or is truncated.
     """
     with io.BytesIO(content) as file:
         if npy.read_magic(file) != (1, 0):
@@ -55,7 +55,7 @@ def header_of_array(content: Tensor) -> Tensor:
         ``int64[3]``: height, width and channels; zeros if it is not an image.
     """
     header = _read_header(content)[0]
-    # A pattern is UTF-8: the first byte is looked at by whoever decides on a format.
+    # A pattern is UTF-8: the caller checks the first byte when it chooses a format.
     is_array = tf.strings.regex_full_match(tf.strings.substr(content, 1, 7), r"NUMPY\x01\x00")
     is_image = is_array & tf.strings.regex_full_match(header, _HEADER_OF_IMAGE)
     return tf.cond(is_image, lambda: _read_shape(header), lambda: tf.zeros([3], tf.int64))
@@ -66,7 +66,7 @@ _SHAPE = r".*'shape': \((\d+), (\d+), (\d+)\).*"
 
 
 def _read_header(content: Tensor) -> tuple[Tensor, Tensor]:
-    """The text of the header, and the offset behind it."""
+    """The text of the header, and the offset after it."""
     first = tf.io.decode_raw(tf.strings.substr(content, 0, _HEADER), tf.uint8)
     start = _HEADER + read_number(first, _LENGTH, 2, little=True)
     return tf.strings.substr(content, _HEADER, tf.cast(start, tf.int32) - _HEADER), start

@@ -15,9 +15,9 @@ _BEFORE_TIFF = b"Exif\x00\x00"
 
 
 def rarely(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make one operation of a function for graphs.
+    """Wrap a function for graphs into one operation.
 
-    If they are inlined, the operations of a branch that is not taken are visited too, one by one.
+    If they were inlined, the operations of a branch that is not taken would be visited one by one, too.
     """
     whole: Callable[..., Any] = tf.function(
         function, autograph=False, reduce_retracing=True, experimental_attributes={"_noinline": True}
@@ -26,14 +26,14 @@ def rarely(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def orient(pixels: Tensor, orientation: Tensor) -> Tensor:
-    """Turn an image upright.
+    """Rotate and flip an image upright.
 
     Args:
-        pixels: ``[height, width, channels]``, as they lie in the file.
+        pixels: ``[height, width, channels]``, as stored in the file.
         orientation: ``int64[]``, 1 to 8, as EXIF counts.
 
     Returns:
-        The same pixels as a person sees them; 5 to 8 change height and width about.
+        The same pixels upright; 5 to 8 swap height and width.
     """
     return tf.cond(orientation > 1, lambda: _turn(pixels, orientation), lambda: pixels)
 
@@ -46,7 +46,7 @@ def _turn(pixels: Tensor, orientation: Tensor) -> Tensor:
 
 
 def orientation_of_jpeg(content: Tensor) -> Tensor:
-    """Read the orientation out of a JPEG's APP1 segment.
+    """Read the orientation from a JPEG's APP1 segment.
 
     Args:
         content: ``string[]``, the bytes of the file.
@@ -54,7 +54,7 @@ def orientation_of_jpeg(content: Tensor) -> Tensor:
     Returns:
         ``int64[]``, 1 to 8.
     """
-    # Most files have none, and to look for it is one quick operation; walking through segments takes many.
+    # Most files have none, and searching for the tag is one fast operation; iterating over segments takes many.
     parts = _divide(content, _BEFORE_TIFF)
     return tf.cond(tf.size(parts) > 1, lambda: _orientation_of_app1(parts), _upright)
 
@@ -65,17 +65,17 @@ def _orientation_of_app1(parts: Tensor) -> Tensor:
 
 
 def orientation_of_png(content: Tensor) -> Tensor:
-    """Read the orientation out of a PNG's eXIf chunk; see :func:`orientation_of_jpeg`."""
+    """Read the orientation from a PNG's eXIf chunk; see :func:`orientation_of_jpeg`."""
     parts = _divide(content, b"eXIf")
     return tf.cond(tf.size(parts) > 1, lambda: _orientation_of_tiff(parts[1]), _upright)
 
 
 def orientation_of_webp(content: Tensor) -> Tensor:
-    """Read the orientation out of a WebP's EXIF chunk; see :func:`orientation_of_jpeg`."""
+    """Read the orientation from a WebP's EXIF chunk; see :func:`orientation_of_jpeg`."""
     parts = _divide(content, b"EXIF")
 
     def read() -> Tensor:
-        chunk = tf.strings.substr(parts[1], tf.minimum(4, tf.strings.length(parts[1])), 2**31 - 1)  # behind its length
+        chunk = tf.strings.substr(parts[1], tf.minimum(4, tf.strings.length(parts[1])), 2**31 - 1)  # after its length
         # Some writers put JPEG's prefix before it.
         tiff = tf.strings.regex_replace(chunk, rb"\AExif\x00\x00", b"")
         return _orientation_of_tiff(tiff)
@@ -92,14 +92,14 @@ def _is_one_of(orientation: Tensor, numbers: tuple[int, ...]) -> Tensor:
 
 
 def _divide(content: Tensor, mark: bytes) -> Tensor:
-    """``string[2]``: what comes before a mark and after it; ``string[1]`` if there is none."""
+    """``string[2]``: the parts before and after a marker; ``string[1]`` if there is none."""
     return tf.strings.split([content], mark, maxsplit=1).flat_values
 
 
 def _is_app1(before: Tensor) -> Tensor:
-    """Whether a JPEG's segments, one after another, lead to an APP1 at the end of its bytes so far.
+    """Whether a JPEG's segments are valid up to an APP1 at the end of the given bytes.
 
-    Without that, the EXIF may be that of a thumbnail, or of a second image behind the first.
+    Otherwise, the EXIF may be that of a thumbnail, or of a second image after the first.
     """
     data = tf.io.decode_raw(before, tf.uint8)
     end = tf.size(data, tf.int64) - 4
@@ -131,19 +131,19 @@ def _orientation_of_tiff(tiff: Tensor) -> Tensor:
 
 
 def read_number(data: Tensor, at: Tensor, width: int, *, little: Tensor = False) -> Tensor:
-    """Read numbers out of bytes.
+    """Read integers from bytes.
 
     Args:
         data: ``uint8[n]``.
-        at: Offsets, integers of any shape; bytes outside of the data read as some number.
-        width: How many bytes each has, up to 4.
-        little: ``bool[]``, whether the least byte comes first.
+        at: Offsets, integers of any shape; bytes outside of the data have arbitrary values.
+        width: Number of bytes of each integer, up to 4.
+        little: ``bool[]``, whether the byte order is little-endian.
 
     Returns:
         ``int64[...]``, at least 0.
     """
     places = tf.expand_dims(tf.cast(at, tf.int64), -1) + tf.range(width, dtype=tf.int64)
-    # One more byte, for there may be none.
+    # One more byte, in case the data is empty.
     digits = tf.gather(tf.concat([data, [0]], axis=0), tf.clip_by_value(places, 0, tf.size(data, tf.int64)))
     factors = [256**place for place in range(width)]
     factors = tf.where(little, tf.constant(factors, tf.int64), tf.constant(factors[::-1], tf.int64))

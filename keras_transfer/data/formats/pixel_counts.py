@@ -1,6 +1,6 @@
-"""How many pixels an image has, read from its header in a TensorFlow graph, before anything is decoded.
+"""Read the number of an image's pixels from its header in a TensorFlow graph, before anything is decoded.
 
-A decoder makes room for what a header announces: 10 KB of WebP may announce 16,383 x 16,383 pixels.
+A decoder allocates memory for the size in the header: 10 KB of WebP may announce 16,383 x 16,383 pixels.
 """
 
 import functools
@@ -12,21 +12,21 @@ from keras_transfer.data.formats.npy import MARK, header_of_array
 from keras_transfer.data.formats.orientation import rarely, read_number
 from keras_transfer.networks.types import Tensor
 
-# Behind the last byte that is looked at, for formats whose headers have a fixed layout.
+# Padding after the last byte that is read, for formats whose headers have a fixed layout.
 _HEADER = 70
 _BMP_HEADERS, _BMP_DEPTHS = (40, 52, 56, 64, 108, 124), (1, 4, 8, 24, 32)
 _BMP_BITFIELDS, _BMP_MASKS = 3, (0x00FF0000, 0x0000FF00, 0x000000FF)
 
 
 def count_pixels(content: Tensor) -> Tensor:
-    """Return how many pixels the header of an image announces.
+    """Return the number of pixels according to the header of an image.
 
     Args:
         content: ``string[]``, the bytes of a file.
 
     Returns:
-        ``int64[]``; 0 for what is none of the formats, and for variants that TensorFlow would decode as something else.
-        Damage that is found in a header may be an ``InvalidArgumentError`` instead.
+        ``int64[]``; 0 for other formats, and for variants that TensorFlow would decode as something else. Damage in a
+        header may raise an ``InvalidArgumentError`` instead.
     """
     return _counter()(content)
 
@@ -65,7 +65,7 @@ def _count_png(content: Tensor) -> Tensor:
 
 @rarely
 def _count_gif(content: Tensor) -> Tensor:
-    """The screen, and what the first frame needs beyond it."""
+    """The screen, and the part of the first frame beyond it."""
     data = tf.io.decode_raw(content, tf.uint8)
     frame, _ = find_gif_frame(data)
     numbers = [read_number(data, at, 2, little=True) for at in (6, 8, frame + 1, frame + 3, frame + 5, frame + 7)]
@@ -77,7 +77,7 @@ def _count_gif(content: Tensor) -> Tensor:
 
 @rarely
 def _count_bmp(content: Tensor) -> Tensor:
-    """Without the variants that TensorFlow reads as pixels one after the other, which they are not."""
+    """Without the variants that TensorFlow would wrongly read as uncompressed pixels."""
     data = _header(content)
     header, width, height, compression = (read_number(data, at, 4, little=True) for at in (14, 18, 22, 30))
     depth = read_number(data, 28, 2, little=True)
@@ -87,7 +87,7 @@ def _count_bmp(content: Tensor) -> Tensor:
         (compression == _BMP_BITFIELDS) & (depth == 32) & tf.reduce_all(masks == tf.constant(_BMP_MASKS, tf.int64))
     )
     is_plain = tf.reduce_any(depth == tf.constant(_BMP_DEPTHS, tf.int64)) & ((compression == 0) | has_masks)
-    # All rows are there, and the palette ends before them.
+    # All rows are complete, and the palette ends before them.
     start, colours = (read_number(data, at, 4, little=True) for at in (10, 46))
     end = start + (width * depth + 31) // 32 * 4 * height
     is_whole = (14 + header <= start) & (end <= tf.cast(tf.strings.length(content), tf.int64)) & (width < 2**31)
@@ -116,7 +116,7 @@ def _count_array(content: Tensor) -> Tensor:
 
 
 def _header(content: Tensor) -> Tensor:
-    """``uint8[n]``, the first bytes of a file, and zeros behind a file that has fewer."""
+    """``uint8[n]``, the first bytes of a file, padded with zeros."""
     padded = tf.strings.join([tf.strings.substr(content, 0, _HEADER), b"\x00" * _HEADER])
     return tf.io.decode_raw(padded, tf.uint8)
 

@@ -1,4 +1,4 @@
-"""Images in memory as the bytes of files, so that one decoder serves them, training and the exported model."""
+"""Encode images in memory as files, so that one decoder is used for them, for training and for the exported model."""
 
 import io
 from typing import Any
@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 
 from keras_transfer.data.formats.npy import encode_array
 
-# PNG holds these as they are. Pillow's other modes of one number per pixel have no fixed range.
+# PNG supports these exactly. Pillow's other modes with one number per pixel have no fixed range.
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 _NO_RANGE = ("I", "F")
 
@@ -21,7 +21,7 @@ def make_thumbnail(content: bytes) -> bytes:
     """Return an image of at most 192 x 192 pixels as JPEG, upright, on white.
 
     Raises:
-        OSError: Pillow does not read it.
+        OSError: Pillow cannot read it.
     """
     with Image.open(io.BytesIO(content)) as image:
         image.draft("RGB", (_THUMBNAIL, _THUMBNAIL))
@@ -37,11 +37,11 @@ def encode_pixels(pixels: NDArray[Any]) -> bytes:
     """Encode an array: as PNG, which is lossless, or in NumPy's own format if it has more than four channels.
 
     Args:
-        pixels: ``uint8[height, width]`` or ``uint8[height, width, channels]``; other numbers if they are whole and in
-            0..255.
+        pixels: ``uint8[height, width]`` or ``uint8[height, width, channels]``; other types if all values are whole and
+            in 0..255.
 
     Raises:
-        ValueError: It has another shape, or other numbers.
+        ValueError: It has another shape, or other values.
     """
     pixels = _to_bytes(pixels)
     if pixels.ndim == 3 and pixels.shape[-1] > 4:
@@ -53,7 +53,7 @@ def encode_pillow(image: Image.Image) -> bytes:
     """Encode a PIL image as PNG, turned upright by its EXIF orientation as files are.
 
     Raises:
-        ValueError: Its numbers have no fixed range, or it is closed.
+        ValueError: Its values have no fixed range, or it is closed.
         OSError: Its file is damaged.
     """
     if image.mode in _NO_RANGE:
@@ -80,7 +80,7 @@ def _to_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     if pixels.dtype == np.bool_:
         raise ValueError("an array of bool; expected uint8. Convert it: images.astype('uint8') * 255")
     whole = np.nan_to_num(pixels.astype(np.float64), nan=-1.0).round().clip(0, 255).astype(np.uint8)
-    # Of floats that are 0 or 1, it is unknown whether 1 is white or almost black.
+    # For floats that are 0 or 1, it is unknown whether 1 is white or almost black.
     is_unclear = pixels.dtype.kind == "f" and pixels.max() == 1
     if is_unclear or not np.array_equal(whole, pixels):
         low, high = pixels.min(), pixels.max()

@@ -1,4 +1,4 @@
-"""From the bytes of an audio file to samples, by soundfile and soxr, which the extra ``audio`` installs."""
+"""Decode audio files to samples, with soundfile and soxr, which the extra ``audio`` installs."""
 
 import contextlib
 import functools
@@ -24,7 +24,7 @@ LARGEST = 10.0
 """Samples beyond this are on another scale: those of a recording are between -1 and 1, or a little more."""
 
 _FORMATS = {"WAV": "WAV", "WAVEX": "WAV", "RF64": "WAV", "FLAC": "FLAC", "OGG": "OGG", "MP3": "MP3", "AIFF": "AIFF"}
-# Formats that libsndfile does not read, by the bytes that they start with, after an offset.
+# Formats that libsndfile does not support, by the bytes that they start with, after an offset.
 _FOREIGN = (
     ("M4A", 4, b"ftyp"),
     ("WMA", 0, b"\x30\x26\xb2\x75"),
@@ -34,10 +34,10 @@ _FOREIGN = (
     ("AAC", 0, b"\xff\xf9"),
     ("MIDI", 0, b"MThd"),
 )
-# After a seek, lossy formats return other samples than from the start on.
+# After a seek, lossy formats return other samples than when decoded from the start.
 _FROM_THE_START = ("OGG", "MP3")
 _BLOCK = 1 << 18
-# Tables round times: a clip may end this much after its recording.
+# Tables contain rounded times: a clip may end this much after its recording.
 _ROUNDING_SECONDS = 0.01
 # A decoder may return fewer samples than an MP3 promises: encoders pad the last frames, of 1,152 samples each.
 _MP3_FRAMES = 2 * 1152
@@ -47,12 +47,12 @@ _UNKNOWN_SIZE = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class RecordingInfo:
-    """What the header of an audio file says.
+    """The content of an audio file's header.
 
     Attributes:
-        seconds: Duration; NaN if the header of a stream does not have it.
+        seconds: Duration; NaN for a stream whose header does not contain it.
         sample_rate: Samples per second, in Hz.
-        channels: Their number.
+        channels: Number of channels.
         format: ``WAV``, ``FLAC``, ``OGG``, ``MP3`` or ``AIFF``.
     """
 
@@ -63,10 +63,10 @@ class RecordingInfo:
 
 
 def require_audio() -> None:
-    """Refuse to continue without the packages that read audio files.
+    """Check that the packages that read audio files are installed.
 
     Raises:
-        DataError: With the command that installs them.
+        DataError: One is not; the message has the command that installs them.
     """
     for name in ("soundfile", "soxr"):
         _import(name)
@@ -76,7 +76,7 @@ def read_info(content: bytes) -> RecordingInfo:
     """Read the header of an audio file.
 
     Raises:
-        ValueError: It is not an audio file, or fewer bytes than its header promises.
+        ValueError: It is not an audio file, or has fewer bytes than its header announces.
         DataError: A package is not installed.
     """
     with _open(content) as file:
@@ -86,7 +86,7 @@ def read_info(content: bytes) -> RecordingInfo:
 def decode_recording(
     content: bytes, *, sample_rate: int, start: float | None = None, end: float | None = None
 ) -> Samples:
-    """Decode a recording or a clip of one: the mean of its channels, resampled by soxr (quality HQ).
+    """Decode a recording or a clip of it: its channels are averaged, and it is resampled by soxr (quality HQ).
 
     Args:
         content: The bytes of a WAV, FLAC, OGG (Vorbis or Opus), MP3 or AIFF file.
@@ -97,7 +97,7 @@ def decode_recording(
         ``float32[samples]``; full scale of the file is -1 to 1.
 
     Raises:
-        ValueError: It cannot be decoded, or the clip is not inside of the recording.
+        ValueError: It cannot be decoded, or the clip is not within the recording.
         DataError: A package is not installed.
     """
     samples, rate = decode_at_own_rate(content, start=start, end=end)
@@ -112,13 +112,13 @@ def decode_at_own_rate(
     Args:
         start: Where the clip starts, in seconds.
         end: Where it ends, in seconds.
-        max_seconds: A recording or a clip that is longer is refused, by its header if that has its length.
+        max_seconds: A longer recording or clip is refused, by its header if that contains the length.
 
     Returns:
         ``float32[samples]``, and their rate in Hz.
 
     Raises:
-        ValueError: It cannot be decoded, is too long, or the clip is not inside of the recording.
+        ValueError: It cannot be decoded, is too long, or the clip is not within the recording.
         DataError: A package is not installed.
     """
     with _open(content) as file:
@@ -128,13 +128,13 @@ def decode_at_own_rate(
 def decode_clips(
     content: bytes, spans: Sequence[tuple[float, float]], *, max_seconds: float | None = None
 ) -> tuple[list[Samples | str], int]:
-    """Decode several clips of a recording as :func:`decode_at_own_rate` does each; no part is decoded twice.
+    """Decode several clips of a recording as :func:`decode_at_own_rate` does; no part is decoded twice.
 
     Args:
         spans: Where each starts and ends, in seconds; ``inf`` is the end of the recording.
 
     Returns:
-        The samples of each, or what is wrong with it; and their rate in Hz.
+        The samples or the problem of each; and their rate in Hz.
 
     Raises:
         ValueError: The file cannot be read.
@@ -155,7 +155,7 @@ def decode_clips(
 
 
 def describe_too_long(seconds: float, max_seconds: float) -> str:
-    """Return what is wrong with a recording that is longer than the recipe's limit."""
+    """Return the problem of a recording that is longer than the recipe's limit."""
     return f"{seconds:,.1f} s, more than data.max_seconds={max_seconds:g}"
 
 
@@ -174,13 +174,13 @@ def resample(samples: Samples, sample_rate: int, to: int) -> Samples:
 
 
 def encode_wav(samples: Samples, sample_rate: int) -> bytes:
-    """Return the bytes of a WAV file with one channel of 32-bit floats, which holds samples exactly.
+    """Return the bytes of a WAV file with one channel of 32-bit floats, which represents samples exactly.
 
     Args:
         samples: ``float32[samples]``.
 
     Raises:
-        ValueError: There are more than a WAV file holds.
+        ValueError: There are more samples than a WAV file supports.
     """
     data = np.ascontiguousarray(samples, "<f4").tobytes()
     if len(data) + 36 > _UNKNOWN_SIZE:
@@ -213,7 +213,7 @@ def _import(name: str) -> Any:
 
 @functools.cache
 def _stream_class() -> Any:
-    """Files that are read from the start on: SoundFile seeks after each block, which fails if the length is unknown."""
+    """Files that are read sequentially: SoundFile seeks after each block, which fails if the length is unknown."""
     file_class: Any = _import("soundfile").SoundFile
 
     class Stream(file_class):
@@ -225,7 +225,7 @@ def _stream_class() -> Any:
 
 @contextlib.contextmanager
 def _open(content: bytes) -> Iterator[Any]:
-    """A ``soundfile.SoundFile``; errors in the file are a ValueError that says what is wrong with it."""
+    """A ``soundfile.SoundFile``; a problem of the file is raised as a ValueError that describes it."""
     soundfile = _import("soundfile")
     if not content:
         raise ValueError("zero bytes")
@@ -259,7 +259,7 @@ def _info_of(file: Any) -> RecordingInfo:
 
 @dataclass(frozen=True)
 class _Part:
-    """The frames of a clip: the first, the one after the last or None, and how many may be decoded."""
+    """The frames of a clip: the first, the one after the last or None, and the maximum number to decode."""
 
     begin: int
     stop: int | None
@@ -281,12 +281,12 @@ class _Part:
         return cls(begin, stop, most)
 
     def count(self, file: Any) -> int:
-        """Return how many frames to read; one more than the limit shows that a stream without a length is longer."""
+        """Return the number of frames to read; one more than the limit, to detect longer streams of unknown length."""
         left = (file.frames if self.stop is None else min(self.stop, file.frames)) - self.begin
         return min(self.most + 1, left)
 
     def join(self, file: Any, info: RecordingInfo, blocks: Sequence[Samples]) -> Samples:
-        """Return the samples of a clip, if they are all there."""
+        """Return the samples of a clip if they are complete."""
         samples = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
         if len(samples) > self.most:
             raise ValueError(f"a stream of more than data.max_seconds={self.most / info.sample_rate:g}")
@@ -295,7 +295,7 @@ class _Part:
 
 
 def _decode(file: Any, start: float | None, end: float | None, max_seconds: float | None) -> Samples:
-    """The mean of the channels from one time to another. Blocks bound the memory, whatever the header says."""
+    """The mean of the channels between two times. Decoding in blocks bounds the memory, regardless of the header."""
     info, part = _info_of(file), _Part.of(file, start, end, max_seconds)
     _skip(file, info, part.begin)
     return part.join(file, info, list(_read_blocks(file, part.count(file))))
@@ -304,7 +304,7 @@ def _decode(file: Any, start: float | None, end: float | None, max_seconds: floa
 def _decode_in_one_pass(
     file: Any, spans: Sequence[tuple[float, float]], max_seconds: float | None
 ) -> list[Samples | str]:
-    """Clips of a file in which no clip can be read without what is before it."""
+    """Decode clips of a file in which a clip can only be read after everything before it."""
     info, parts = _info_of(file), dict[int, _Part]()
     found: list[Samples | str] = [""] * len(spans)
     for row, (start, end) in enumerate(spans):
@@ -346,7 +346,7 @@ def _read_blocks(file: Any, left: int) -> Iterator[Samples]:
         if not len(block):
             return
         left -= len(block)
-        # Sums of many channels in float64 lose nothing that float32 holds.
+        # Sums of many channels in float64 are exact to float32.
         yield block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float64).astype(np.float32)
 
 
@@ -365,7 +365,7 @@ def _check_length(file: Any, info: RecordingInfo, begin: int, stop: int | None, 
 
 
 def _check_whole(content: bytes) -> None:
-    """Refuse files of which libsndfile reads less than their headers promise, without an error."""
+    """Refuse files of which libsndfile reads fewer samples than their headers announce, without an error."""
     if content[:4] in (b"RIFF", b"RF64", b"RIFX") and content[8:12] == b"WAVE":
         _check_chunks(content, b"data", "big" if content.startswith(b"RIFX") else "little")
     elif content.startswith(b"FORM"):
@@ -378,7 +378,7 @@ def _check_whole(content: bytes) -> None:
 
 
 def _check_chunks(content: bytes, wanted: bytes, order: Any) -> None:
-    """Compare the size that the header has for the samples with what follows."""
+    """Compare the size of the samples in the header with the bytes that follow."""
     position = 12
     while position + 8 <= len(content):
         name, size = content[position : position + 4], int.from_bytes(content[position + 4 : position + 8], order)

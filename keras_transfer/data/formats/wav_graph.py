@@ -1,6 +1,6 @@
 """WAV files as samples, in a TensorFlow graph: for clients that send the bytes of a recording to a SavedModel.
 
-No operation here fails, whatever the bytes are: a header that makes no sense yields no samples, and false.
+No operation here fails for any input: an invalid header results in no samples, and false.
 """
 
 import math
@@ -23,7 +23,7 @@ _UNKNOWN_SIZE = 0xFFFFFFFF
 _MOST_CHUNKS = 256
 _PCM, _FLOAT, _A_LAW, _MU_LAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 _ENCODINGS = ((_PCM, 8), (_PCM, 16), (_PCM, 24), (_PCM, 32), (_FLOAT, 32), (_FLOAT, 64), (_MU_LAW, 8), (_A_LAW, 8))
-# A low-pass filter as soxr's HQ has: flat up to 91.3 % of the band, and 130 dB down at its end.
+# A low-pass filter like soxr's HQ: flat up to 91.3 % of the band, and 130 dB down at its end.
 _PASSBAND = 0.913
 _ATTENUATION_DB = 130.0
 
@@ -36,8 +36,8 @@ def decode_wavs(contents: Tensor, *, sample_rate: int, max_seconds: float) -> tu
         sample_rate: Of the result, in Hz; other rates of :data:`RATES` are resampled.
 
     Returns:
-        ``float32[batch, samples of the longest]``, the mean of the channels, with zeros behind shorter recordings; and
-        ``bool[batch]``, which could be read. Rows that could not be read are zeros.
+        ``float32[batch, samples of the longest]``, the mean of the channels, padded with zeros; and ``bool[batch]``,
+        which could be read. Rows that could not be read are zeros.
     """
 
     def decode(content: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,7 +73,7 @@ def decode_wav(content: Tensor, *, sample_rate: int, max_seconds: float) -> tupl
     stop = tf.where(ok, start + frames * align, start)
     samples = _decode_samples(data[start:stop], tf.argmax(matches, output_type=tf.int32))
     samples = _mean_channels(samples, tf.where(ok, channels, 1))
-    # NaN fails this, too.
+    # This is false for NaN, too.
     ok &= tf.reduce_all(tf.abs(samples) <= LARGEST)
     samples = samples[: tf.where(ok, tf.size(samples), 0)]
     same = ~ok | (rate == sample_rate)
@@ -84,8 +84,8 @@ def resample(samples: Tensor, sample_rate: Tensor, to: int) -> Tensor:
     """Resample by a polyphase low-pass filter, a Kaiser-windowed sinc.
 
     With rates of a ratio M : L, output ``L q + p`` is a sum over the inputs around ``M q + p M / L``: a convolution
-    with stride M and a kernel for each of the L phases p. M and L are multiples of the least such numbers, so that a
-    kernel spans two strides at most.
+    with stride M and a kernel for each of the L phases p. M and L are multiples of the smallest such numbers, so that a
+    kernel spans at most two strides.
 
     Args:
         samples: ``float32[samples]``.
@@ -104,14 +104,14 @@ def resample(samples: Tensor, sample_rate: Tensor, to: int) -> Tensor:
     spans = tf.concat([blocks[:-1], blocks[1:]], axis=1)
     phases = tf.range(up, dtype=tf.int64)[None, :] * least_down
     inputs = (tf.range(2 * down, dtype=tf.int64)[:, None] - half) * least_up
-    # Distances are multiples of 1 / L: few numbers fill the kernel, which has hundreds of thousands.
+    # Distances are multiples of 1 / L: a few values fill the kernel, which has hundreds of thousands.
     taps = _kaiser_sinc(least_up, least_down)
     kernel = tf.gather(taps, tf.minimum(tf.abs(phases - inputs), tf.size(taps, tf.int64) - 1))
     return tf.reshape(spans @ kernel, [-1])[:count]
 
 
 def _find_chunks(data: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Where the format is, where the samples start and how many bytes they have, and whether all of this is there."""
+    """The offsets of the format and of the samples, the number of their bytes, and whether all of this is present."""
     n = tf.size(data, tf.int64)
 
     def go_on(position: Tensor, header: Tensor, start: Tensor, size: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ def _find_chunks(data: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
     zero = tf.constant(0, tf.int64)
     state = (zero + 12, zero, zero, zero)
-    # A file of empty chunks would take forever.
+    # A file of empty chunks would loop forever.
     _, header, start, size = tf.while_loop(go_on, walk, state, maximum_iterations=_MOST_CHUNKS)
     left = n - start
     ok = (_read_uint(data, zero, 4) == _number(b"RIFF")) & (_read_uint(data, zero + 8, 4) == _number(b"WAVE"))
@@ -141,7 +141,7 @@ def _find_chunks(data: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _has_more(data: Tensor, position: Tensor, size: Tensor) -> Tensor:
-    """Whether what follows the samples is so much that the header must be wrong, and is no chunk."""
+    """Whether so much follows the samples that the header must be wrong, and it is not a chunk."""
     left = tf.size(data, tf.int64) - position
     name = data[position : position + 4]
     is_chunk = tf.reduce_all((name >= 32) & (name < 127)) & (_read_uint(data, position + 4, 4) <= left - 8)
@@ -153,7 +153,7 @@ def _number(name: bytes) -> int:
 
 
 def _read_uint(data: Tensor, position: Tensor, count: int) -> Tensor:
-    """An unsigned number, little end first; bytes behind the end count as zeros."""
+    """A little-endian unsigned integer; bytes after the end count as zeros."""
     found = tf.cast(data[position : position + count], tf.int64)
     return tf.reduce_sum(found * tf.constant([256**place for place in range(count)], tf.int64)[: tf.size(found)])
 

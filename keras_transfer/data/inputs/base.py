@@ -1,6 +1,6 @@
-"""From what ``predict`` is given to examples: one for each input, in order, or the problem of an input.
+"""From the arguments of ``predict`` to examples: one for each input, in order, or the problem of an input.
 
-The same rules hold for every task; an :class:`InputKind` says what one input is.
+The same rules apply to every task; an :class:`InputKind` defines what one input is.
 """
 
 import os
@@ -25,14 +25,14 @@ from keras_transfer.registry import did_you_mean
 INPUT = "input"
 """The column of inputs that are not rows of a table."""
 
-# Paths have to be read whole; texts may be of any length.
+# Paths are shown in full; texts may be of any length.
 _MOST_SHOWN = 300
 _MOST_LINES = 20
 
 
 @dataclass(frozen=True)
 class Broken:
-    """In place of an input that cannot be read, such as an empty field of a table."""
+    """Replaces an input that cannot be read, such as an empty field of a table."""
 
     problem: str
 
@@ -42,9 +42,9 @@ class InputRows:
     """Inputs before they are read.
 
     Attributes:
-        values: What :meth:`InputKind.read` takes, or :class:`Broken`.
-        names: Of each, in predictions and messages.
-        table: One row per input: the columns that a table of predictions starts with.
+        values: Objects that :meth:`InputKind.read` reads, or :class:`Broken`.
+        names: The name of each, in predictions and messages.
+        table: One row per input: the first columns of a table of predictions.
         notes: Lines for the user on how the inputs were found.
     """
 
@@ -56,10 +56,10 @@ class InputRows:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What ``predict`` was given, read.
+    """The inputs of ``predict`` after they were read.
 
     Attributes:
-        names: Of every input, in order.
+        names: The name of every input, in order.
         table: One row per input, with its own columns.
         notes: Lines for the user on how the inputs were found.
     """
@@ -74,7 +74,7 @@ class Inputs:
         return len(self.names)
 
     def refuse_broken(self) -> None:
-        """Refuse inputs of which some cannot be read.
+        """Raise an error if some inputs cannot be read.
 
         Raises:
             DataError: With all of them.
@@ -84,7 +84,7 @@ class Inputs:
 
 
 class BrokenInputs:
-    """Inputs that cannot be read: how many, and what is wrong with the first of them."""
+    """Inputs that cannot be read: their number, and the problems of the first of them."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -120,8 +120,8 @@ def refuse_all(names: Sequence[str], problems: Mapping[int, str]) -> DataError:
 class InputKind(ABC):
     """What ``predict`` accepts for one kind of examples; a task makes it for the recipe of a run.
 
-    Folders, tables, DataFrames and sequences are handled for all kinds alike. A subclass says what one input is, and
-    reads inputs.
+    Folders, tables, DataFrames and sequences are handled in the same way for all kinds. A subclass defines what one
+    input is, and reads inputs.
     """
 
     plural: ClassVar[str]
@@ -139,7 +139,7 @@ class InputKind(ABC):
 
     @abstractmethod
     def name(self, value: Any, number: int) -> str:
-        """Return what an input is called in predictions and messages.
+        """Return the name of an input in predictions and messages.
 
         Args:
             value: The input.
@@ -152,10 +152,10 @@ class InputKind(ABC):
 
         Args:
             values: Inputs, or :class:`Broken`.
-            names: Of each.
+            names: The name of each.
 
         Returns:
-            Examples of those that can be read, in order and with their names; the problems of the others, by position.
+            Examples of the readable inputs, in order and with their names; the problems of the others, by position.
         """
 
     @abstractmethod
@@ -165,11 +165,11 @@ class InputKind(ABC):
         Args:
             table: Some or all rows of a table, with texts as names of columns. The index is the position of each row in
                 the table.
-            where: Where it comes from, for messages.
+            where: Where the table is from, for messages.
             folder: What paths in it are relative to.
 
         Raises:
-            DataError: It lacks a column.
+            DataError: The table lacks a column.
         """
 
     def find_broken(self, values: Sequence[Any], names: Sequence[str]) -> Mapping[int, str]:
@@ -182,10 +182,10 @@ class InputKind(ABC):
         return self.read(values, names)[1]
 
     def read_again(self, values: Sequence[Any], names: Sequence[str]) -> Examples:
-        """Read inputs in which :meth:`find_broken` found no problem a while ago; by default as :meth:`read` does.
+        """Read inputs in which :meth:`find_broken` found no problem earlier; by default the same as :meth:`read`.
 
         Raises:
-            DataError: Some cannot be read after all; all such are named.
+            DataError: Some can no longer be read; all of them are named.
             OSError: One cannot be read.
         """
         examples, problems = self.read(values, names)
@@ -196,7 +196,7 @@ class InputKind(ABC):
     def for_table(
         self, frames: Callable[[], Iterable[pd.DataFrame]], where: str, folder: Path
     ) -> tuple["InputKind", Sequence[str]]:
-        """Look through a whole table, if that decides how :meth:`read_table` reads each of its rows.
+        """Scan a whole table, if that determines how :meth:`read_table` reads each of its rows.
 
         Args:
             frames: Returns the table in parts, as :meth:`read_table` takes them; may be called several times.
@@ -204,19 +204,19 @@ class InputKind(ABC):
             folder: As for :meth:`read_table`.
 
         Returns:
-            The kind whose :meth:`read_table` reads the table; by default this one. And lines for the user.
+            The kind whose :meth:`read_table` reads the table, by default this one; and lines for the user.
 
         Raises:
-            DataError: It can be read in two ways.
+            DataError: The table can be read in two ways.
         """
         return self, ()
 
     def as_path(self, value: Any) -> Path | None:
-        """Return the path that an input is, if it is one."""
+        """Return the path in an input, if it is a path."""
         return Path(value) if isinstance(value, os.PathLike) else None
 
     def takes(self, file: Path) -> bool:
-        """Return whether a file of a folder is an input; by default every file is."""
+        """Return whether a file in a folder is an input; by default every file is."""
         return True
 
     def from_text(self, text: str) -> Any:
@@ -228,7 +228,7 @@ class InputKind(ABC):
         raise ConfigError(f"--text is for texts, and this run takes {self.plural}. Name files, a folder or a table.")
 
     def from_line(self, line: str) -> Any:
-        """Return the input that a line of standard input gives: by default a path."""
+        """Return the input in a line of standard input: by default a path."""
         return line
 
     def missing_column(self, table: pd.DataFrame, where: str, key: str, column: str) -> DataError:
@@ -236,7 +236,7 @@ class InputKind(ABC):
 
         Args:
             table: The table.
-            where: Where it comes from.
+            where: Where the table is from.
             key: The recipe key that names the column: ``text``.
             column: The column.
         """
@@ -250,7 +250,7 @@ class InputKind(ABC):
 
 
 def collect_inputs(given: Any, kind: InputKind, *, encoding: str = AUTO, delimiter: str = AUTO) -> InputRows:
-    """Find the inputs in what ``predict`` is given.
+    """Find the inputs in the arguments of ``predict``.
 
     Args:
         given: One input, a sequence of inputs, the path of a folder or a table, or a DataFrame.
@@ -288,10 +288,10 @@ def refuse_unused_options(given: Sequence[Any], kind: InputKind, options: Mappin
     """Refuse options on how tables are read that would change nothing.
 
     Args:
-        options: Those that are set, of :data:`keras_transfer.config.data.TABLE_KEYS`.
+        options: The options of :data:`keras_transfer.config.data.TABLE_KEYS` that are set.
 
     Raises:
-        ConfigError: With an option, and what it needs.
+        ConfigError: An option has no effect; the message says what it needs.
     """
     paths = [path for path in map(kind.as_path, given) if path is not None]
     tables = [path.suffix.lower() for path in paths if path.suffix.lower() in TABLE_SUFFIXES and not path.is_dir()]
@@ -317,7 +317,7 @@ def read_inputs(parts: Sequence[InputRows], kind: InputKind) -> Inputs:
     names = [name for part in parts for name in part.names]
     examples, problems = kind.read([value for part in parts for value in part.values], names)
     tables = [part.table for part in parts]
-    # As objects, numbers stay what they are where another part lacks the column.
+    # As objects, numbers keep their types if another part lacks the column.
     table = tables[0] if len(tables) == 1 else pd.concat([t.astype(object) for t in tables], ignore_index=True)
     return Inputs(names, examples, problems, table, [note for part in parts for note in part.notes])
 
@@ -334,7 +334,7 @@ def _collect_sequence(values: Sequence[Any], kind: InputKind) -> InputRows:
 
 def _collect_folder(folder: Path, kind: InputKind) -> InputRows:
     found = list_files(folder)
-    # Pipes and devices are reported where they are read.
+    # Pipes and devices are reported when they are read.
     files = sorted([*(file for file in found.files if kind.takes(file)), *found.special])
     others = [file for file in found.files if not kind.takes(file)]
     notes = note_hidden(folder, found.hidden)
@@ -357,7 +357,7 @@ def _collect_table(table: pd.DataFrame, kind: InputKind, where: str, folder: Pat
 
 
 def check_frame(table: pd.DataFrame, where: str) -> pd.DataFrame:
-    """Return some or all rows of a table with texts as names of columns, or refuse them.
+    """Return some or all rows of a table with strings as names of columns, or refuse them.
 
     Raises:
         DataError: Two columns have one name, or values cannot be written.
@@ -376,7 +376,7 @@ def no_rows(where: str) -> DataError:
 
 
 def _members(given: Any) -> list[Any] | None:
-    """The inputs of a sequence; None if it is something else."""
+    """The inputs of a sequence; None for other objects."""
     if isinstance(given, np.ndarray):
         # Several texts or paths, or a batch of images.
         holds_several = (given.ndim == 1 and given.dtype.kind in "OU") or given.ndim == 4

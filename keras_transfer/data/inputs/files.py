@@ -1,4 +1,4 @@
-"""Inputs that are files, whatever is in them: paths, the rows of a table of paths or of bytes."""
+"""Inputs that are files of any kind: paths, or the rows of a table of paths or of bytes."""
 
 import copy
 import os
@@ -24,16 +24,16 @@ class FileInputs(InputKind):
 
     @abstractmethod
     def from_bytes(self, value: Any) -> Any:
-        """Return the input that a field of the column of bytes is, or :class:`Broken`."""
+        """Return the input in a field of the column of bytes, or :class:`Broken`."""
 
     def as_path(self, value: Any) -> Path | None:
-        """Return the path; "" is none: it would be the working folder."""
+        """Return the path; "" is not one: it would be the working folder."""
         return Path(value) if isinstance(value, (str, os.PathLike)) and str(value) else None
 
     def for_table(
         self, frames: Callable[[], Iterable[pd.DataFrame]], where: str, folder: Path
     ) -> tuple[Self, Sequence[str]]:
-        """Find how paths are read: one rule holds for all rows."""
+        """Find out how paths are read: one rule applies to all rows."""
         encoded, column = self._files.bytes, self._files.path
 
         def paths() -> Iterator[list[str]]:
@@ -50,7 +50,7 @@ class FileInputs(InputKind):
         encoded, column = self._files.bytes, self._files.path
         names = [f"row {position + 1}" for position in table.index]
         if encoded is not None and encoded in table.columns:
-            # A table of predictions has no files in it.
+            # A table of predictions contains no files.
             values = [self.from_bytes(value) for value in table[encoded].tolist()]
             return InputRows(values, names, table.drop(columns=encoded))
         if column not in table.columns:
@@ -86,8 +86,8 @@ def take_bytes(value: Any, what: str) -> Any:
     """Return the bytes of a field of a table, or :class:`Broken`.
 
     Args:
-        value: The field. Hugging Face's datasets have mappings, and tables that are text have surrogates.
-        what: What messages call the file: ``an image file``.
+        value: The field. Hugging Face's datasets contain mappings, and text tables contain surrogates.
+        what: The name of the file in messages: ``an image file``.
     """
     if isinstance(value, Mapping):
         value = value.get("bytes")

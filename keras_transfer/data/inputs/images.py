@@ -49,7 +49,7 @@ class ImageInputs(FileInputs):
         return whole.with_kinds(frozenset(look.kind for look in looks if look.problem is None)), problems
 
     def find_broken(self, values: Sequence[Any], names: Sequence[str]) -> Mapping[int, str]:
-        """Look for problems as the scan before training does, which decodes only images that may be incomplete."""
+        """Check images as the scan before training does, which decodes only those that may be incomplete."""
         return self._look(values, names, look_at)[2]
 
     def _look(
@@ -68,7 +68,7 @@ class ImageInputs(FileInputs):
         return images, looks, problems
 
     def read_again(self, values: Sequence[Any], names: Sequence[str]) -> Examples:
-        """Take what was decoded before for images; of each, only the format is looked up."""
+        """Assume that values decoded earlier are images; only the format of each is looked up."""
         images = GivenImages(tuple(names), tuple(values))
         return images.with_kinds(frozenset(map(_find_kind, images.values)))
 

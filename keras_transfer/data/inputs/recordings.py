@@ -28,7 +28,7 @@ from keras_transfer.data.sources.recordings import to_times
 
 
 class Clip(NamedTuple):
-    """A part of a recording that a row of a table names.
+    """A clip of a recording in a row of a table.
 
     Attributes:
         start: Where it starts, in seconds.
@@ -44,7 +44,7 @@ class AudioInputs(FileInputs):
     """Recordings.
 
     Args:
-        sample_rate: Of arrays that come without one, in Hz; ``data.sample_rate`` by default.
+        sample_rate: For arrays without a sample rate, in Hz; by default ``data.sample_rate``.
     """
 
     plural = "recordings"
@@ -106,7 +106,7 @@ class AudioInputs(FileInputs):
         return recordings.select(whole), dict(sorted(problems.items()))
 
     def read_again(self, values: Sequence[Any], names: Sequence[str]) -> Examples:
-        """Take what was decoded before for recordings."""
+        """Assume that values decoded earlier are recordings."""
         return _to_recordings([self._take(value) for value in values], names)
 
     def _take(self, value: Any) -> Any:
@@ -127,7 +127,7 @@ def _to_clip(value: Any, start: float, end: float) -> Clip | Broken:
 
 
 def _to_recordings(clips: Sequence[Clip], names: Sequence[str]) -> Recordings:
-    """Recordings call clips by their files and their spans, which the names of inputs have, too."""
+    """Recordings named by their files and spans, without the names of inputs, which contain them, too."""
     spans = [show_span(clip.start, clip.end) for clip in clips]
     files = tuple(name.removesuffix(f" {span}") if span else name for name, span in zip(names, spans, strict=True))
     times = np.array([(clip.start, clip.end) for clip in clips], np.float64).reshape(-1, 2)

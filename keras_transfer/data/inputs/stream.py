@@ -1,4 +1,4 @@
-"""Inputs that are read in pieces, as often as needed: tables of any length are never in memory as a whole."""
+"""Inputs that are read in pieces, repeatedly if needed: tables of any length are never in memory as a whole."""
 
 import os
 import stat
@@ -18,7 +18,7 @@ from keras_transfer.storage.content_hashes import hash_content
 
 
 class InputStream:
-    """What ``predict`` is given, to be read in pieces.
+    """The inputs of ``predict``, read in pieces.
 
     Args:
         given: Each as :func:`collect_inputs` takes it.
@@ -38,7 +38,7 @@ class InputStream:
         self.columns = list(dict.fromkeys(str(name) for table in tables for name in table.columns))
 
     def pieces(self, size: PieceSize) -> Iterator[InputRows]:
-        """Read the inputs from the first one on.
+        """Read the inputs from the start.
 
         Raises:
             DataError: A table cannot be read.
@@ -57,7 +57,7 @@ class InputStream:
 
 
 def _join(pieces: Sequence[InputRows]) -> InputRows:
-    """One piece of several. As objects, numbers stay what they are where another one lacks the column."""
+    """Join several pieces. As objects, numbers keep their types if another piece lacks the column."""
     table = pd.concat([piece.table.astype(object) for piece in pieces], ignore_index=True)
     values = [value for piece in pieces for value in piece.values]
     return InputRows(values, [name for piece in pieces for name in piece.names], table)
@@ -81,7 +81,7 @@ def _open(given: Any, kind: InputKind, encoding: str, delimiter: str) -> "_Part"
 
 @dataclass(frozen=True)
 class _Collected:
-    """Inputs whose names are in memory in any case."""
+    """Inputs whose names are always in memory."""
 
     rows: InputRows
 
@@ -119,7 +119,7 @@ _LOOK = PieceSize(10_000)
 
 
 def fingerprint(piece: InputRows) -> str:
-    """Return a hash of what is predicted for and of the other columns; of a file, its path, size and time of change."""
+    """Return a hash of inputs and their other columns; for a file, of its path, size and modification time."""
     columns = [repr(tuple(map(str, piece.table.columns)))]
     columns += [repr(piece.table[name].tolist()) for name in piece.table.columns]
     return hash_content(

@@ -38,7 +38,7 @@ class TextInputs(InputKind):
         )
 
     def is_input(self, value: Any) -> bool:
-        """Return whether it is a text or a path; of pairs, a tuple of two texts."""
+        """Return whether an object is a text or a path; for pairs, a tuple of two texts."""
         if self._are_pairs:
             return isinstance(value, tuple) and len(value) == 2 and all(isinstance(text, str) for text in value)
         return isinstance(value, (str, os.PathLike))

@@ -1,6 +1,6 @@
-"""How examples become inputs of a network: one object serves training, the cache, evaluation, ``predict`` and export.
+"""Readers turn examples into inputs: one object is used for training, the cache, evaluation, ``predict`` and export.
 
-Batches are tf.data: read in parallel, streamed, and in an order that depends on (seed, epoch) alone.
+Batches are tf.data: read in parallel, streamed, and in an order that depends only on (seed, epoch).
 """
 
 import os
@@ -29,7 +29,7 @@ CLIENTS = Path(__file__).with_name("clients")
 INPUTS = "inputs.py"
 """Beside an exported model: from what a client has to the model's tensors."""
 
-# Each call in flight holds a batch.
+# Each parallel call holds a batch.
 _MOST_CALLS = 16
 
 
@@ -37,11 +37,11 @@ def map_ahead(dataset: Dataset, function: Callable[..., Tensors]) -> Batches:
     """Map a dataset's elements in parallel and in order, a few ahead of their use.
 
     The autotuning of tf.data is off. Its thread sleeps twice as long each time, and is not always woken when an
-    iteration ends (TensorFlow 2.21): the end then waits until it wakes, for up to as long as the iteration took.
-    AutoGraph is off too, for it takes seconds to look through functions in which it finds nothing to do.
+    iteration ends (TensorFlow 2.21): the end then waits for it, for up to as long as the iteration took. AutoGraph is
+    off, too: it takes seconds to scan functions in which it finds nothing to convert.
 
     Args:
-        function: From an element of it to a batch, of TensorFlow's own conditions and loops.
+        function: From an element to a batch, with TensorFlow's own conditions and loops.
     """
     calls = min(os.cpu_count() or 1, _MOST_CALLS)
     options = tf.data.Options()
@@ -51,18 +51,18 @@ def map_ahead(dataset: Dataset, function: Callable[..., Tensors]) -> Batches:
 
 
 def steps_per_epoch(rows: int, batch_size: int) -> int:
-    """Return how many batches make an epoch."""
+    """Return the number of batches per epoch."""
     return -(-rows // batch_size)
 
 
 @dataclass(frozen=True)
 class View:
-    """How examples are shown: plain, flipped along axes, or as an epoch of training would.
+    """How examples are shown: plain, flipped along axes, or augmented as in an epoch of training.
 
     Attributes:
-        epoch: The one whose random changes are applied; None for none.
-        whole: Whether examples that are longer than the network's input are shown in full. Only a predictor takes
-            these; a trainer, and the stages whose features are cached, take a part of them.
+        epoch: The epoch whose random changes are applied; None for no changes.
+        whole: Whether examples that are longer than the network's input are shown in full. Only a predictor accepts
+            these; a trainer, and the stages whose features are cached, use a part of them.
     """
 
     epoch: int | None = None
@@ -74,7 +74,7 @@ PLAIN = View()
 
 
 class Reader(ABC):
-    """From examples to inputs of a network."""
+    """Turns examples into inputs of a network."""
 
     mixes = False
     """Whether training examples have no features that could be cached, since they are mixed with one another."""
@@ -92,36 +92,36 @@ class Reader(ABC):
     """What the predictor takes, which is what is saved and exported."""
 
     def cuts(self, split: Split) -> bool:
-        """Return whether the plain view leaves out a part of some examples that :attr:`predictor_view` shows."""
+        """Return whether the plain view drops a part of some examples that :attr:`predictor_view` shows."""
         return False
 
     def prepare(self, split: Split) -> Split:
-        """Return a split whose examples can be loaded; what takes time is done here, once."""
+        """Return a split whose examples can be loaded; slow preparation is done here, once."""
         return split
 
     @abstractmethod
     def order(self, split: Split, *, batch_size: int, seed: int, epochs: range, skip: int = 0) -> Dataset:
-        """Make a dataset of which rows each step of training takes.
+        """Make a dataset of the rows of each training step.
 
         Args:
             split: The rows.
-            batch_size: Rows per step, at most; an epoch's rows are spread evenly over its batches, so that none is so
-                small that it would spoil BatchNorm's statistics.
-            seed: Of the order.
+            batch_size: Maximum number of rows per step; an epoch's rows are distributed evenly over its batches, so
+                that none is too small for BatchNorm's statistics.
+            seed: Seed of the order.
             epochs: Their numbers.
-            skip: How many steps are left out at the beginning; nothing is read for them.
+            skip: How many steps to skip at the beginning; nothing is read for them.
 
         Returns:
-            Pairs of an epoch, ``int64[]``, and row numbers, ``int64[batch]``; a function of seed and epoch alone.
+            Pairs of an epoch, ``int64[]``, and row numbers, ``int64[batch]``; they depend only on seed and epoch.
         """
 
     @abstractmethod
     def evaluation_order(self, split: Split, *, batch_size: int, view: View = PLAIN) -> list[Rows]:
-        """Return the rows of each batch of an evaluation, each row once.
+        """Return the rows of each batch of an evaluation; each row occurs once.
 
         Args:
             split: The rows.
-            batch_size: Rows a batch, at most.
+            batch_size: Maximum number of rows per batch.
             view: How they are shown.
         """
 
@@ -141,17 +141,17 @@ class Reader(ABC):
         skip: int = 0,
         share: Share = WHOLE,
     ) -> Batches:
-        """Make one dataset of all the batches of some epochs.
+        """Make one dataset of all the batches of several epochs.
 
         Args:
-            split: What to learn from.
+            split: The training rows.
             targets: ``float32[rows, outputs]``, as the head encodes them.
-            weights: ``float32[rows]``, how much each counts.
-            batch_size: Rows per step, at most.
-            seed: Of order and changes.
+            weights: ``float32[rows]``, sample weights.
+            batch_size: Maximum number of rows per step.
+            seed: Seed of order and augmentation.
             epochs: Their numbers.
-            skip: How many batches are left out at the beginning.
-            share: What is read of each batch.
+            skip: How many batches to skip at the beginning.
+            share: The part of each batch to read.
 
         Returns:
             Batches of (inputs, targets, weights).
@@ -164,7 +164,7 @@ class Reader(ABC):
         )
 
     def make_batch(self, split: Split) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensors]:
-        """Return a function, for a graph, from epoch, row numbers, targets and weights to a batch of training."""
+        """Return a function, for a graph, from epoch, row numbers, targets and weights to a training batch."""
         load = self.load(split, PLAIN)
         return lambda epoch, rows, targets, weights: (load(rows), targets, weights)
 
@@ -181,10 +181,10 @@ class Reader(ABC):
 
         Args:
             split: The rows.
-            targets: ``float32[rows, outputs]``, or None for inputs alone.
-            batch_size: Rows a batch.
+            targets: ``float32[rows, outputs]``, or None for only inputs.
+            batch_size: Maximum number of rows per batch.
             view: How they are shown.
-            share: What is read of each batch.
+            share: The part of each batch to read.
 
         Returns:
             Batches of inputs, or of (inputs, targets).
@@ -196,7 +196,7 @@ class Reader(ABC):
         return map_ahead(batches, lambda rows: (load(rows), tf.gather(targets, rows)))
 
     def training_views(self, epochs: range, most: int) -> Sequence[View]:
-        """Return the views of training examples that are cached for some epochs.
+        """Return the views of training examples that are cached for several epochs.
 
         Args:
             epochs: Their numbers.
@@ -210,40 +210,40 @@ class Reader(ABC):
 
     @abstractmethod
     def describe(self, split: Split, views: Sequence[View]) -> dict[str, Any]:
-        """Return everything but the examples that these views of a split depend on, for the key of the cache."""
+        """Return everything except the examples on which these views of a split depend, for the cache key."""
 
     def lengths(self, split: Split) -> Rows | None:
-        """Return the number of tokens of each example; None if all examples have one shape."""
+        """Return the number of tokens of each example; None if all examples have the same shape."""
         return None
 
     def padded_length(self, lengths: Rows) -> int:
-        """Return how long examples of these lengths are made in one batch."""
+        """Return the length to which examples of these lengths are padded in one batch."""
         return int(lengths.max())
 
     def gather(self, split: Split, rows: Rows, names: Sequence[str]) -> list[Array]:
-        """Return those inputs of a batch that are among :attr:`names`, by name."""
+        """Return the inputs of a batch that are among :attr:`names`, by name."""
         return []
 
     def with_function(self, function: Callable[[Tensor, Tensor], Tensor]) -> "Reader":
-        """Return a reader that changes training examples by a function of the user's own, too.
+        """Return a reader that also changes training examples by a user's function.
 
         Args:
-            function: Of an example and a seed.
+            function: A function of an example and a seed.
 
         Raises:
-            ConfigError: Examples of this kind cannot be changed.
+            ConfigError: Examples of this kind do not support that.
         """
         raise ConfigError("augmentation: these examples have no augmentation. Leave it out.")
 
     # What is stored in a run folder.
 
     def save(self, folder: Path) -> None:  # noqa: B027 - most readers need nothing
-        """Write what :meth:`decode` needs, in addition to the recipe, into a run folder."""
+        """Write the files that :meth:`decode` needs, in addition to the recipe, into a run folder."""
 
-    # What a client has.
+    # Inputs of clients.
 
     def find_lost(self, split: Split) -> list[str]:
-        """Find examples that could be read once and cannot be read now.
+        """Find examples that could be read earlier and cannot be read now.
 
         Returns:
             A line for each.
@@ -252,7 +252,7 @@ class Reader(ABC):
 
     @abstractmethod
     def write_samples(self, split: Split, rows: Rows, folder: Path) -> None:
-        """Write some raw examples to a folder, in the order of their names, by which an export can be proved."""
+        """Write some raw examples to a folder, in the order of their names, for verifying an export."""
 
     @abstractmethod
     def read_samples(self, folder: Path) -> Examples:
@@ -263,39 +263,39 @@ class Reader(ABC):
 
     @property
     def preprocessing(self) -> JsonObject:
-        """What a client must know to make :attr:`tensor_inputs` itself; docs/serving.md has the keys."""
+        """What a client needs to make :attr:`tensor_inputs` itself; docs/serving.md has the keys."""
         return {}
 
     def write_client(self, folder: Path) -> str | None:
-        """Write :data:`INPUTS`, by which a client without this package makes :attr:`tensor_inputs` of what it has.
+        """Write :data:`INPUTS`, with which a client without this package makes :attr:`tensor_inputs`.
 
         Args:
-            folder: Of an exported model; what the program reads is written there, too.
+            folder: The folder of an exported model; files that the program reads are written there, too.
 
         Returns:
-            None; or why there is no such program, and the client has to make the tensors in its own way.
+            None; or why there is no such program, so that the client has to make the tensors itself.
         """
         shutil.copyfile(CLIENTS / "tensors.py", folder / INPUTS)
         return "it takes tensors, as the reader of this task has no program for clients"
 
     def to_raw(self, content: bytes) -> bytes:
-        """Turn a file into one that :meth:`decode_checked` reads, for a server; by default it is one already.
+        """Convert a file for :meth:`decode_checked`, on a server; by default it is returned unchanged.
 
         Args:
-            content: Of a file. What cannot be turned is returned as it is.
+            content: The bytes of a file. If it cannot be converted, it is returned unchanged.
         """
         return content
 
     @abstractmethod
     def decode(self, *raw: Tensor) -> Tensors:
-        """Turn a batch of that into inputs, in a graph."""
+        """Turn a batch of raw inputs into inputs, in a graph."""
 
     def decode_checked(self, *raw: Tensor) -> tuple[Tensors, Tensor]:
-        """Do the same for what strangers send.
+        """Do the same for untrusted inputs.
 
         Returns:
-            The inputs, any in place of what cannot be read; and ``bool[batch]``, which could be read. One that cannot
-            does no harm to the others of its batch. By default all can.
+            The inputs, with arbitrary values for those that cannot be read; and ``bool[batch]``, whether each could be
+            read. An unreadable input does not affect the others of its batch. By default, all are readable.
         """
         return self.decode(*raw), tf.ones(tf.shape(raw[0])[:1], tf.bool)
 
@@ -306,28 +306,28 @@ class Reader(ABC):
     """``tf.TensorSpec`` of what that takes."""
 
     def name_tensors(self, inputs: Tensors) -> dict[str, Array]:
-        """Return a batch of inputs by the names of :attr:`tensor_inputs`, as arrays: what :meth:`arrange` undoes."""
+        """Return a batch of inputs by the names of :attr:`tensor_inputs`, as arrays: the inverse of :meth:`arrange`."""
         names = [spec.name for spec in self.tensor_inputs]
         tensors = inputs if isinstance(inputs, Mapping) else dict(zip(names, [inputs], strict=True))
         return {name: np.asarray(tensors[name]) for name in names}
 
     def divide_tensors(self, tensors: Mapping[str, Array]) -> list[tuple[Rows, Mapping[str, Array]]]:
-        """Divide a batch of :attr:`tensor_inputs`, whose rows clients have sent, so that none takes too much memory.
+        """Divide a batch of :attr:`tensor_inputs` from clients, so that no part takes too much memory.
 
         Args:
-            tensors: By name.
+            tensors: Tensors by name.
 
         Returns:
-            The numbers of the rows of each part, and their tensors; by default one part.
+            The row numbers of each part, and its tensors; by default one part.
         """
         return [(np.arange(len(next(iter(tensors.values())))), tensors)]
 
     @abstractmethod
     def arrange(self, *tensors: Tensor) -> Tensors:
-        """Turn a batch of that into inputs, in a graph."""
+        """Turn a batch of :attr:`tensor_inputs` into inputs, in a graph."""
 
     def arrange_checked(self, *tensors: Tensor) -> tuple[Tensors, Tensor]:
-        """Do the same for what strangers send; see :meth:`decode_checked`."""
+        """Do the same for untrusted inputs; see :meth:`decode_checked`."""
         return self.arrange(*tensors), tf.ones(tf.shape(tensors[0])[:1], tf.bool)
 
     resources: Sequence[Any] = ()
@@ -335,14 +335,14 @@ class Reader(ABC):
 
 
 def join_epochs(batches_of: Callable[[Tensor], Dataset], *, epochs: range, steps: int, skip: int) -> Batches:
-    """Make one dataset of the batches of some epochs.
+    """Make one dataset of the batches of several epochs.
 
     Args:
-        batches_of: From an epoch's number, ``int64[]``, to a dataset of its batches; not called for epochs left out.
+        batches_of: From an epoch's number, ``int64[]``, to a dataset of its batches; not called for skipped epochs.
 
     Returns:
-        The batches. Their number is known if none is left out: Keras' ``fit`` relies on it, and restarts a dataset
-        too early if steps are skipped.
+        The batches. Their number is known if none is skipped: Keras' ``fit`` relies on it, and restarts a dataset too
+        early if steps are skipped.
     """
     first = epochs.start + skip // steps
     batches = tf.data.Dataset.range(first, epochs.stop).flat_map(batches_of)
@@ -352,10 +352,10 @@ def join_epochs(batches_of: Callable[[Tensor], Dataset], *, epochs: range, steps
 
 
 def shuffle_rows(rows: int, *, batch_size: int, seed: int, epochs: range, skip: int) -> Dataset:
-    """Make the dataset of :meth:`Reader.order` for examples of one shape: all rows, in a new order in each epoch.
+    """Make the dataset of :meth:`Reader.order` for examples of the same shape: all rows, in a new order in each epoch.
 
     Args:
-        batch_size: Rows per step, at most.
+        batch_size: Maximum number of rows per step.
 
     Returns:
         Pairs of an epoch, ``int64[]``, and row numbers, ``int64[batch]``.
@@ -373,7 +373,7 @@ def shuffle_rows(rows: int, *, batch_size: int, seed: int, epochs: range, skip: 
 
 
 def divide_rows(rows: Rows, batch_size: int) -> list[Rows]:
-    """Divide row numbers into batches, of which the last one may be smaller."""
+    """Divide row numbers into batches; the last one may be smaller."""
     return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
 
 

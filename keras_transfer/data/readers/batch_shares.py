@@ -13,12 +13,12 @@ from keras_transfer.errors import DataError
 
 @dataclass(frozen=True)
 class Share:
-    """Some slices of every global batch: the batches of all shares together are those of one process.
+    """Consecutive slices of every global batch: the batches of all shares together are those of a single process.
 
     Attributes:
         first: Number of the first slice.
-        count: How many slices there are, one after the other.
-        of: How many slices a batch is cut into; their sizes differ by one row at most.
+        count: Number of consecutive slices.
+        of: Number of slices per batch; their sizes differ by at most one row.
     """
 
     first: int = 0
@@ -26,13 +26,13 @@ class Share:
     of: int = 1
 
     def divide(self, order: Any) -> Any:
-        """Cut batches of training into slices before anything is read for them.
+        """Cut training batches into slices before anything is read for them.
 
         Args:
             order: Dataset of pairs of an epoch, ``int64[]``, and row numbers, ``int64[batch]``.
 
         Returns:
-            The same with the rows of a slice, :attr:`count` for each batch.
+            The same with the rows of slices, :attr:`count` for each batch.
         """
         if self.of == 1:
             return order
@@ -49,7 +49,7 @@ class Share:
         return slices.apply(tf.data.experimental.assert_cardinality(batches * self.count))
 
     def divide_evaluation(self, batches: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
-        """Cut batches of an evaluation, of which some may be small, into slices that have a row each.
+        """Cut evaluation batches, some of which may be small, into slices that have at least one row each.
 
         Returns:
             Row numbers of each slice, :attr:`count` for each batch.

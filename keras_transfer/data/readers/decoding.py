@@ -1,4 +1,4 @@
-"""Recordings are decoded once, all of them into one array: a training step then reads samples, and no files."""
+"""Decode all recordings once into one array: a training step then reads samples, and no files."""
 
 import hashlib
 import json
@@ -28,18 +28,18 @@ _MOST_HELD_BYTES = 1 << 26
 _MOST_THREADS = 8
 _Floats = NDArray[np.float32]
 _Stored = tuple[StoredArray, NDArray[np.int64]]
-# A row with its samples, or with what is wrong with it.
+# A row with its samples or its problem.
 _Decoded = tuple[int, _Floats | str]
 
 
 def decode_recordings(recordings: Recordings, sample_rate: int, *, cached: bool) -> Samples:
-    """Decode recordings in parallel, or find their samples in the cache.
+    """Decode recordings in parallel, or load their samples from the cache.
 
-    Zeros at the end of a recording are left out: batches have them for padding, and predictors do not count them.
+    Zeros at the end of a recording are left out: batches are padded with zeros, and predictors ignore them.
 
     Args:
-        cached: Whether the samples are written to the cache. Otherwise, and if it cannot be written, they are in
-            memory, or in a temporary file if they are large.
+        cached: Whether to write the samples to the cache. Otherwise, or if it cannot be written, they are in memory, or
+            in a temporary file if they are large.
 
     Raises:
         DataError: Some cannot be decoded, or there is no space for their samples.
@@ -62,7 +62,7 @@ def _make_key(hashes: list[str], sample_rate: int) -> str:
 
 
 def _find(store: FeatureStore, key: str, rows: int) -> _Stored | None:
-    """The samples of an entry; None if there is no such entry, or a damaged one."""
+    """The samples of a cache entry; None if there is no such entry, or a damaged one."""
     files = store.find_files(key)
     try:
         return None if files is None else _load(files, rows)
@@ -87,7 +87,7 @@ def _load(files: list[Path], rows: int) -> _Stored:
 def _write_entry(
     store: FeatureStore, key: str, recordings: Recordings, hashes: list[str], sample_rate: int
 ) -> _Stored | None:
-    """Write samples to the cache; None if that is impossible."""
+    """Write samples to the cache; return None if that is impossible."""
     count = len(recordings)
     decoded = track(_decode_all(recordings, sample_rate), "decoding recordings", count)
     try:
@@ -103,7 +103,7 @@ def _write_entry(
 
 
 def _check_unchanged(recordings: Recordings, hashes: list[str]) -> None:
-    """Refuse files that changed while they were decoded: their samples would be found under the old content."""
+    """Refuse files that changed while they were decoded: their samples would be cached for the old content."""
     pairs = zip(recordings.places, hashes, recordings.content_hashes, strict=True)
     changed = [place for place, before, now in pairs if before != now]
     if changed:
@@ -113,7 +113,7 @@ def _check_unchanged(recordings: Recordings, hashes: list[str]) -> None:
 
 
 def _hold(recordings: Recordings, sample_rate: int) -> _Stored:
-    """Samples in memory, or in a temporary file if they are large."""
+    """Store samples in memory, or in a temporary file if they are large."""
     file: Any = tempfile.SpooledTemporaryFile(max_size=_MOST_HELD_BYTES)
     try:
         bounds = _write_samples(file, _decode_all(recordings, sample_rate), recordings)
@@ -128,7 +128,7 @@ def _hold(recordings: Recordings, sample_rate: int) -> _Stored:
 
 
 def _write_samples(file: Any, decoded: Iterable[_Decoded], recordings: Recordings) -> NDArray[np.int64]:
-    """Write an array of all samples; return where each recording starts and ends.
+    """Write an array of all samples; return the bounds of each recording.
 
     Raises:
         DataError: Some cannot be decoded.
@@ -160,10 +160,10 @@ def _write_header(file: Any, count: int) -> None:
 
 
 def _decode_all(recordings: Recordings, sample_rate: int) -> Iterator[_Decoded]:
-    """Rows with their samples, or with what is wrong with them; a few files ahead of their use."""
+    """Rows with their samples or problems, decoded a few files ahead of their use."""
     threads = min(os.cpu_count() or 1, _MOST_THREADS)
     ahead: deque[Future[list[_Decoded]]] = deque()
-    # Objects of a user may share a name; only clips name a file several times.
+    # Python objects may share a name; otherwise only clips have the same file several times.
     files = [[row] for row in range(len(recordings))] if recordings.spans is None else recordings.rows_by_file()
     with ThreadPoolExecutor(threads) as pool:
         for rows in files:
@@ -185,7 +185,7 @@ def _decode_file(recordings: Recordings, rows: list[int], sample_rate: int) -> l
 
 
 def _finish(samples: _Floats | str, rate: int, sample_rate: int) -> _Floats | str:
-    """Resample, refuse what is no sound, and leave out the zeros at the end."""
+    """Resample, refuse recordings without sound, and strip the zeros at the end."""
     if isinstance(samples, str):
         return samples
     samples = resample(samples, rate, sample_rate)

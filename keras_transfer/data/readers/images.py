@@ -1,4 +1,4 @@
-"""Images as tf.data: decoded in parallel, augmented, and in an order that depends on (seed, epoch) alone."""
+"""Images as tf.data: decoded in parallel, augmented, and in an order that depends only on (seed, epoch)."""
 
 import copy
 import functools
@@ -54,10 +54,10 @@ class ImageReader(Reader):
         self.tensor_inputs = (tf.TensorSpec([None, image_size, image_size, channels], tf.float32, "pixels"),)
 
     def with_function(self, function: ImageFunction) -> "ImageReader":
-        """Return a reader that changes training images by a function of the user's own, after the other changes."""
+        """Return a reader that also changes training images by a user's function, after the other changes."""
         reader = copy.copy(self)
         reader._function = function
-        # A name does not say what a function does: features of its images are not cached.
+        # The name does not identify a function: features of its images are not cached.
         reader.mixes = True
         return reader
 
@@ -68,7 +68,7 @@ class ImageReader(Reader):
         return divide_rows(np.arange(len(split)), batch_size)
 
     def load(self, split: Split, view: View) -> Callable[[Tensor], Tensor]:
-        """Return a function from row numbers to images as a view shows them."""
+        """Return a function from row numbers to images according to a view."""
         images = images_of(split)
         contents, kinds = images.contents(), images.kinds
 
@@ -110,11 +110,11 @@ class ImageReader(Reader):
         }
 
     def find_lost(self, split: Split) -> list[str]:
-        """Look at every file anew."""
+        """Check every file again."""
         return self._find_problems(images_of(split))
 
     def write_samples(self, split: Split, rows: Rows, folder: Path) -> None:
-        """Write their bytes, in files with the same suffixes."""
+        """Write the bytes of the images, in files with the same suffixes."""
         images = images_of(split)
         for number, row in enumerate(rows):
             suffix = Path(images.names[row]).suffix.lower()
@@ -122,12 +122,12 @@ class ImageReader(Reader):
             (folder / name).write_bytes(images.read(row))
 
     def read_samples(self, folder: Path) -> Images:
-        """Find those copies."""
+        """Read back these files."""
         return Images(folder, tuple(file.name for file in sorted(folder.glob("*"))))
 
     @property
     def preprocessing(self) -> JsonObject:
-        """Size, how an image becomes square, and what the values of its channels are."""
+        """Size, resizing mode, and the meaning of the channels."""
         colours = {1: "grey", 3: "rgb"}
         return {
             "kind": "image",
@@ -149,11 +149,11 @@ class ImageReader(Reader):
         return self._decode(raw[0], None)
 
     def decode_checked(self, *raw: Tensor) -> tuple[Tensor, Tensor]:
-        """Decode what can be decoded and has at most ``max_pixels``, which is looked up in the header first."""
+        """Decode images that are valid and have at most ``max_pixels``, which is checked in the header first."""
 
         def decode(content: Tensor) -> Tensor:
             pixels = count_pixels(content)
-            # No decoder takes an empty file.
+            # Decoders fail for an empty file.
             allowed = tf.where((pixels > 0) & (pixels <= self._max_pixels), content, b"")
             return self._decode_one(allowed, None)
 
@@ -192,7 +192,7 @@ class ImageReader(Reader):
 
 
 def _flip_axes(augmentation: AugmentationConfig) -> list[tuple[int, ...]]:
-    """Axes of ``[batch, height, width, channels]``, for each view that predictions are averaged over."""
+    """Axes of ``[batch, height, width, channels]`` to flip, for each view that predictions are averaged over."""
     axes: list[tuple[int, ...]] = [()]
     if augmentation.predict_flips:
         for axis, on in ((2, augmentation.horizontal_flip), (1, augmentation.vertical_flip)):
@@ -201,17 +201,17 @@ def _flip_axes(augmentation: AugmentationConfig) -> list[tuple[int, ...]]:
 
 
 def try_each(function: Callable[[Tensor], Tensor], elements: Tensor, shape: list[int]) -> tuple[Tensor, Tensor]:
-    """Apply a function to each element of a batch; operations that fail for one leave the others alone.
+    """Apply a function to each element of a batch; a failure for one element does not affect the others.
 
     A graph has no ``try``: an operation that fails ends its whole call. Elements of a tf.data dataset are an exception,
-    for ``ignore_errors`` drops those that fail.
+    since ``ignore_errors`` drops those that fail.
 
     Args:
         function: From an element, ``[]``, to ``float32[*shape]``.
         elements: ``[batch]``.
 
     Returns:
-        ``float32[batch, *shape]``, zeros for elements that failed, and ``bool[batch]``, which did not fail.
+        ``float32[batch, *shape]``, zeros for elements that failed, and ``bool[batch]``, whether each succeeded.
     """
     rows = tf.size(elements, tf.int64)
     options = tf.data.Options()
@@ -225,7 +225,7 @@ def try_each(function: Callable[[Tensor], Tensor], elements: Tensor, shape: list
     found = tf.data.Dataset.from_tensor_slices((tf.range(rows), elements)).map(
         apply, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
-    # One row more than there are, so that there is a batch even if all fail.
+    # One more row than needed, so that there is a batch even if all fail.
     last = tf.data.Dataset.from_tensors((rows, tf.zeros(shape)))
     batch = found.ignore_errors().concatenate(last).batch(rows + 1).with_options(options)
     places, values = batch.get_single_element()

@@ -15,40 +15,40 @@ from keras_transfer.data.splits.splits import Split
 from keras_transfer.errors import DataError
 from keras_transfer.networks.types import Batches, Tensor, Tensors
 
-# Shares of the selected tokens that become the mask token, and any other token; the rest stays.
+# Shares of the selected tokens that become the mask token, and a random token; the rest is unchanged.
 _MASKED, _RANDOM = 0.8, 0.1
 # An evaluation masks the same tokens every time; epochs count from 1 here.
 _EVALUATION = 0
 
 
 class MaskingEncoder(Encoder, Protocol):
-    """A tokenizer that has a token for masked ones."""
+    """A tokenizer that has a mask token."""
 
     @property
     def mask_id(self) -> int | None:
-        """Which."""
+        """The id of the mask token."""
 
     @property
     def special_ids(self) -> Sequence[int]:
-        """Tokens that are no part of a text."""
+        """Tokens that are not part of a text."""
 
     @property
     def vocabulary_size(self) -> int:
-        """One more than the largest token."""
+        """The largest token id plus one."""
 
 
 class MaskedTextReader(TextReader):
     """Reads texts, masks some of their tokens, and returns the positions and the original tokens.
 
-    Inputs have one more, ``mask_positions``, ``int32[batch, masked]``; targets are ``int32[batch, masked]``, -1 if a
-    shorter text has fewer masked tokens than its batch has positions for.
+    There is an additional input, ``mask_positions``, ``int32[batch, masked]``; targets are ``int32[batch, masked]``, -1
+    if a shorter text has fewer masked tokens than its batch has positions.
 
     Args:
-        rate: Share of a text's tokens that are to be predicted, special tokens excluded.
-        seed: Which ones: a function of seed, epoch and row alone.
+        rate: Share of a text's tokens to predict, excluding special tokens.
+        seed: Determines the masked tokens, together with epoch and row.
     """
 
-    # Masks change from epoch to epoch, so that texts have no features of their own.
+    # Masks change from epoch to epoch, so that texts have no constant features.
     mixes = True
 
     def __init__(self, encoder: MaskingEncoder, *, rate: float, seed: int, **options: Any) -> None:
@@ -76,11 +76,11 @@ class MaskedTextReader(TextReader):
                 )
 
     def mask(self, split: Split, rows: Rows, epoch: int | None) -> tuple[list[NDArray[np.int32]], NDArray[np.int32]]:
-        """Make a batch.
+        """Make a batch of masked texts.
 
         Args:
             rows: ``int64[batch]``.
-            epoch: Whose masks; None for those of evaluations.
+            epoch: The epoch of the masks; None for those of evaluations.
 
         Returns:
             Inputs in the order of :attr:`names` and then the positions, and the original tokens.
@@ -107,7 +107,7 @@ class MaskedTextReader(TextReader):
         return max(1, int(self._rate * tokens + 0.5))
 
     def make_batch(self, split: Split) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensors]:
-        """Return a function from epoch, row numbers, targets (of which there are none) and weights to a batch."""
+        """Return a function from epoch, row numbers, targets (which are empty) and weights to a batch."""
 
         def make(epoch: Tensor, rows: Tensor, targets: Tensor, weights: Tensor) -> Tensors:
             return (*self._load(split, rows, epoch), weights)
@@ -126,13 +126,13 @@ class MaskedTextReader(TextReader):
         """Make a dataset of (inputs, targets) in the order of :meth:`evaluation_order`; the masks are always the same.
 
         Args:
-            targets: Of which there are none: they are what was masked.
+            targets: Not used: the targets are the masked tokens.
         """
         rows = rows_dataset(share.divide_evaluation(self.evaluation_order(split, batch_size=batch_size)))
         return map_ahead(rows, lambda rows: self._load(split, rows, None))
 
     def _load(self, split: Split, rows: Tensor, epoch: Tensor | None) -> tuple[Tensors, Tensor]:
-        """In a graph."""
+        """Load a batch in a graph."""
         names = [*self.names, POSITIONS]
 
         def load(rows: Rows, *epoch: Tensor) -> tuple[NDArray[np.int32], ...]:

@@ -1,4 +1,4 @@
-"""Recordings as tf.data: decoded once, of one length, augmented, in an order that depends on (seed, epoch) alone."""
+"""Recordings as tf.data: decoded once, of one length, augmented, in an order that depends only on (seed, epoch)."""
 
 import copy
 import functools
@@ -29,11 +29,11 @@ from keras_transfer.networks.types import Array, Dataset, JsonObject, Tensor, Te
 _FORMAT = 1
 _WHOLE_SHARE = 0.95
 _MOST_AUTO_SECONDS = 30.0
-# Lengths that are chosen are whole hundredths of a second.
+# Automatic lengths are whole hundredths of a second.
 _AUTO_STEPS_PER_SECOND = 100
-# Of a batch that clients have sent.
+# Limit for a batch from clients.
 _MOST_WINDOWS = 64
-# Of a recording by which an export is proved.
+# Limit for a recording with which an export is verified.
 _SAMPLE_WINDOWS = 4
 _Floats = NDArray[np.float32]
 
@@ -41,18 +41,18 @@ _Floats = NDArray[np.float32]
 class AudioReader(Reader):
     """Reads recordings, changes them at random for training, and makes batches of them.
 
-    A network takes ``float32[batch, samples]``: of a longer recording the middle, or in training a part that is drawn
-    anew in each epoch; a shorter one is padded. A predictor takes ``float32[batch, time]``, whole recordings with zeros
-    behind them, and averages over windows.
+    A network takes ``float32[batch, samples]``: the middle of a longer recording, or in training a part that is drawn
+    again in each epoch; a shorter one is padded. A predictor takes ``float32[batch, time]``, whole recordings padded
+    with zeros, and averages over windows.
 
     Args:
-        sample_rate: Of the samples, in Hz.
-        samples: How many the network takes.
-        max_seconds: Longer recordings that clients send are refused.
+        sample_rate: Sample rate in Hz.
+        samples: Number of samples of the network's input.
+        max_seconds: Longer recordings from clients are refused.
 
     Attributes:
-        sample_rate: Of the samples, in Hz.
-        samples: How many the network takes.
+        sample_rate: Sample rate in Hz.
+        samples: Number of samples of the network's input.
     """
 
     tensor_endpoint = "serve_samples"
@@ -94,14 +94,15 @@ class AudioReader(Reader):
 
         Args:
             splits: The training rows come first; their examples are recordings.
-            seconds: What the network takes; auto: 95 % of the training recordings are whole, if that is at most 30 s.
-            longest: Most samples that it takes; None if there is no bound.
+            seconds: Length of the network's input; auto: 95 % of the training recordings are whole, if that is at most
+                30 s.
+            longest: Maximum number of samples; None if there is no bound.
 
         Returns:
             The reader, and the splits with samples for examples.
 
         Raises:
-            ConfigError: The backbone takes no recordings of this length.
+            ConfigError: The backbone does not support this length.
             DataError: Some cannot be decoded.
         """
         check_seconds(seconds, sample_rate, shortest, longest)
@@ -124,14 +125,14 @@ class AudioReader(Reader):
         return reader, prepared
 
     def with_function(self, function: SampleFunction) -> "AudioReader":
-        """Return a reader that changes training examples by a function of the user's own, after the other changes.
+        """Return a reader that also changes training examples by a user's function, after the other changes.
 
         Args:
-            function: Of :func:`~keras_transfer.data.augmentation.from_python.take_sample_function`.
+            function: As :func:`~keras_transfer.data.augmentation.from_python.take_sample_function` returns it.
         """
         reader = copy.copy(self)
         reader._function = function
-        # A name does not say what a function does: features of its examples are not cached.
+        # The name does not identify a function: features of its examples are not cached.
         reader.mixes = True
         return reader
 
@@ -139,23 +140,23 @@ class AudioReader(Reader):
         return decode_split(split, self.sample_rate, cached=False)
 
     def cuts(self, split: Split) -> bool:
-        """Return whether a recording is longer than what the network takes."""
+        """Return whether a recording is longer than the network's input."""
         return bool((_samples(split).lengths > self.samples).any())
 
     def order(self, split: Split, *, batch_size: int, seed: int, epochs: range, skip: int = 0) -> Dataset:
         return shuffle_rows(len(split), batch_size=batch_size, seed=seed, epochs=epochs, skip=skip)
 
     def evaluation_order(self, split: Split, *, batch_size: int, view: View = PLAIN) -> list[Rows]:
-        """Return the rows in their own order; whole recordings from the shortest to the longest.
+        """Return the rows in their own order; for whole recordings, from the shortest to the longest.
 
-        A batch has up to ``batch_size`` windows, so that one of long recordings does not take more memory.
+        A batch has up to ``batch_size`` windows, so that a batch of long recordings does not take more memory.
         """
         if not view.whole:
             return divide_rows(np.arange(len(split)), batch_size)
         return self._divide(_samples(split).lengths, batch_size)
 
     def load(self, split: Split, view: View) -> Callable[[Tensor], Tensor]:
-        """Return a function from row numbers to recordings as a view shows them."""
+        """Return a function from row numbers to recordings according to a view."""
         if view.epoch is not None:
             epoch = tf.constant(view.epoch, tf.int64)
             return lambda rows: self._show(split, epoch, rows)[0]
@@ -196,7 +197,7 @@ class AudioReader(Reader):
         }
 
     def report(self, splits: Sequence[Split]) -> dict[str, Any]:
-        """Return the length that the network takes, and what share of each split is longer."""
+        """Return the length of the network's input, and the share of each split that is longer."""
         cut = {split.name: float((_samples(split).lengths > self.samples).mean()) for split in splits if len(split)}
         return {"sample_rate": self.sample_rate, "seconds": self.samples / self.sample_rate, "cut": cut}
 
@@ -213,12 +214,12 @@ class AudioReader(Reader):
             (folder / f"{number:02}.wav").write_bytes(encode_wav(samples, self.sample_rate))
 
     def read_samples(self, folder: Path) -> Recordings:
-        """Find those files."""
+        """Read back these files."""
         return Recordings(Files(folder, tuple(file.name for file in sorted(folder.glob("*.wav")))))
 
     @property
     def preprocessing(self) -> JsonObject:
-        """Rate and length, how a shorter recording is padded, and how channels become one."""
+        """Rate and length, how shorter recordings are padded, and how channels are averaged."""
         return {
             "kind": "audio",
             "sample_rate": self.sample_rate,
@@ -240,7 +241,7 @@ class AudioReader(Reader):
             if (content.startswith(b"RIFF") and info.sample_rate in RATES) or not info.seconds <= self._max_seconds:
                 return content
             return encode_wav(decode_recording(content, sample_rate=self.sample_rate), self.sample_rate)
-        except (ValueError, DataError):  # DataError: soundfile is not installed, and the graph reads WAV alone
+        except (ValueError, DataError):  # DataError: soundfile is not installed, and the graph only reads WAV
             return content
 
     def decode(self, *raw: Tensor) -> Tensor:
@@ -253,7 +254,7 @@ class AudioReader(Reader):
         return self._lengthen(samples), ok
 
     def divide_tensors(self, tensors: Mapping[str, Array]) -> list[tuple[Rows, Mapping[str, Array]]]:
-        """Put recordings of like length together: each row of a batch has as many windows as the longest one."""
+        """Group recordings of similar length: each row of a batch has as many windows as the longest one."""
         ((name, samples),) = tensors.items()
         lengths = np.where(samples != 0, np.arange(1, samples.shape[1] + 1), 0).max(axis=1, initial=0)
         parts = self._divide(lengths, _MOST_WINDOWS)
@@ -269,12 +270,12 @@ class AudioReader(Reader):
         return self._lengthen(tf.where(ok[:, None], tensors[0], 0.0)), ok
 
     def _lengthen(self, samples: Tensor) -> Tensor:
-        """Zeros behind short batches, up to what the network takes: one of no samples is no input."""
+        """Pad short batches to the length of the network's input: an input cannot be empty."""
         missing = tf.maximum(self.samples - tf.shape(samples)[1], 0)
         return tf.pad(samples, [[0, 0], [0, missing]])
 
     def _divide(self, lengths: Rows, most: int) -> list[Rows]:
-        """Rows from the shortest to the longest, in batches of up to that many windows; one row may have more."""
+        """Rows from the shortest to the longest, in batches of up to that many windows; a single row may have more."""
         windows = self._windows(lengths)
         batches: list[list[int]] = []
         for row in np.argsort(lengths, kind="stable").tolist():
@@ -287,18 +288,18 @@ class AudioReader(Reader):
         return np.maximum(-(-lengths // self.samples), 1)
 
     def _gather(self, examples: Samples, rows: Rows) -> _Floats:
-        """The middle of each."""
+        """The middle of each recording."""
         starts = np.maximum(examples.lengths[rows] - self.samples, 0) // 2
         parts = (examples.read(int(row), int(start), self.samples) for row, start in zip(rows, starts, strict=True))
         return _stack([fill_up(part, self.samples, self.padding) for part in parts], self.samples)
 
     def _gather_whole(self, examples: Samples, rows: Rows) -> _Floats:
-        """All of each; few shapes, since JAX compiles each one."""
+        """Each recording as a whole, padded to few different shapes, since JAX compiles each one."""
         size = int(self._windows(examples.lengths[rows]).max(initial=1)) * self.samples
         return _stack([fill_up(examples.read(int(row)), size, "silence") for row in rows], size)
 
     def _show(self, split: Split, epoch: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Augmented recordings, and the numbers by which they are mixed."""
+        """Augmented recordings, and their random numbers for mixup."""
         examples = _samples(split)
 
         def show(epoch: int, row: int) -> tuple[_Floats, float]:
@@ -319,10 +320,10 @@ class AudioReader(Reader):
 
 
 def choose_samples(lengths: Rows, sample_rate: int, shortest: int, longest: int | None) -> int:
-    """Return the length by which 95 % of the recordings are whole, within 30 s and what a backbone takes.
+    """Return the length at which 95 % of the recordings are whole, within 30 s and the limits of a backbone.
 
     Args:
-        longest: Most samples that it takes; None if there is no bound.
+        longest: Maximum number of samples; None if there is no bound.
     """
     step = sample_rate // _AUTO_STEPS_PER_SECOND
     whole = -(-int(np.quantile(lengths, _WHOLE_SHARE, method="inverted_cdf")) // step) * step
@@ -331,14 +332,14 @@ def choose_samples(lengths: Rows, sample_rate: int, shortest: int, longest: int 
 
 
 def check_seconds(seconds: float | Literal["auto"], sample_rate: int, shortest: int, longest: int | None) -> None:
-    """Refuse a length that a backbone does not take.
+    """Refuse a length that a backbone does not support.
 
     Args:
-        seconds: Of ``data.seconds``.
-        longest: Most samples that it takes; None if there is no bound.
+        seconds: The value of ``data.seconds``.
+        longest: Maximum number of samples; None if there is no bound.
 
     Raises:
-        ConfigError: With what it takes.
+        ConfigError: With the supported lengths.
     """
     if seconds == "auto":
         return

@@ -1,4 +1,4 @@
-"""Texts as tf.data: tokenized once, in batches of like length, in an order that depends on (seed, epoch) alone."""
+"""Texts as tf.data: tokenized once, in batches of similar length, in an order that depends only on (seed, epoch)."""
 
 import json
 import shutil
@@ -44,13 +44,13 @@ class Encoder(Protocol):
         """Do the same with texts."""
 
     def save(self, folder: Path) -> None:
-        """Write it to a folder."""
+        """Write the tokenizer to a folder."""
 
     def describe(self) -> JsonObject:
-        """Return what a client that tokenizes itself must know: ``lower_case`` and ``special_tokens``."""
+        """Return what a client needs to tokenize itself: ``lower_case`` and ``special_tokens``."""
 
     def to_tokenizer_json(self) -> str | None:
-        """Return it as Hugging Face's ``tokenizer.json``; None if that cannot be exact."""
+        """Return the tokenizer as Hugging Face's ``tokenizer.json``; None if that cannot be exact."""
 
     @property
     def vocabulary_size(self) -> int:
@@ -58,7 +58,7 @@ class Encoder(Protocol):
 
     @property
     def resources(self) -> Sequence[Any]:
-        """What a graph reads: vocabularies."""
+        """The resources of a graph: vocabularies."""
 
     @property
     def separator_ids(self) -> Sequence[int]:
@@ -66,22 +66,22 @@ class Encoder(Protocol):
 
     @property
     def neutral_id(self) -> int:
-        """The token that means least."""
+        """The token with the least meaning."""
 
     def surfaces(self, ids: Sequence[int]) -> list[bytes | None]:
-        """Return how tokens are written in a text: empty if unknown, None for a word that the vocabulary lacks."""
+        """Return the spelling of tokens in a text: empty if unknown, None for a word that is not in the vocabulary."""
 
 
 class TextReader(Reader):
-    """Tokenizes texts, cuts them to a length, and makes batches of them with little padding.
+    """Tokenizes texts, truncates them, and makes batches of them with little padding.
 
     Inputs are ``int32[batch, tokens]`` by name.
 
     Args:
-        segments: How many texts an example has: 1, or 2 for pairs.
-        limit: Most tokens of an example; training rows may be cut to fewer.
+        segments: Number of texts per example: 1, or 2 for pairs.
+        limit: Maximum number of tokens of an example; training rows may be truncated to fewer.
         pads_to_longest: False for a network whose output depends on padding: every batch then has that length.
-        lengths: What batches are padded to, the last one being the limit; by default any length.
+        lengths: The lengths to which batches are padded, the last one being the limit; by default any length.
     """
 
     tensor_endpoint = "serve_tokens"
@@ -119,16 +119,16 @@ class TextReader(Reader):
 
         Args:
             splits: The training rows come first; their examples are texts.
-            sequence_length: Most tokens of an example; auto: 99 % of the training texts are whole.
-            predict_length: The same for all rows but training rows, if longer.
+            sequence_length: Maximum number of tokens of an example; auto: 99 % of the training texts are whole.
+            predict_length: The same for all rows except training rows, if longer.
             pads_to_longest: Whether the network's output does not depend on padding.
 
         Returns:
             The reader, and the splits with tokens for examples.
 
         Raises:
-            ConfigError: The network does not take that many, or fewer are to be predicted by than learned from, or the
-                network would notice that they are more.
+            ConfigError: The network does not support that many tokens, or ``predict_length`` is shorter than the
+                training texts, or longer although the network's output depends on padding.
         """
         texts = [cast(Texts, split.examples) for split in splits]
         segments = len(texts[0].segments[0])
@@ -160,7 +160,7 @@ class TextReader(Reader):
         return split.with_examples(_cut(self.encoder, tokens, self.limit))
 
     def order(self, split: Split, *, batch_size: int, seed: int, epochs: range, skip: int = 0) -> Dataset:
-        """Make a dataset of which rows each step of training takes: texts of like length together."""
+        """Make a dataset of the rows of each training step, which have similar lengths."""
         return order_by_length(self.lengths(split), batch_size=batch_size, seed=seed, epochs=epochs, skip=skip)
 
     def evaluation_order(self, split: Split, *, batch_size: int, view: View = PLAIN) -> list[Rows]:
@@ -178,15 +178,15 @@ class TextReader(Reader):
         return load
 
     def describe(self, split: Split, views: Sequence[View]) -> dict[str, Any]:
-        """Return the most tokens, and whether batches are padded to the longest text."""
+        """Return the maximum number of tokens, and whether batches are padded to the longest text."""
         return {"sequence_length": _tokens(split).limit, "pads_to_longest": self._pads_to_longest}
 
     def lengths(self, split: Split) -> Rows:
-        """Return how many tokens each example has."""
+        """Return the number of tokens of each example."""
         return _tokens(split).lengths
 
     def padded_length(self, lengths: Rows) -> int:
-        """Return the least of the chosen lengths that holds them all."""
+        """Return the smallest of the chosen lengths that is sufficient."""
         longest = int(lengths.max())
         return next((length for length in self._lengths if length >= longest), self.limit)
 
@@ -198,7 +198,7 @@ class TextReader(Reader):
         self.encoder.save(folder / TOKENIZER)
 
     def report(self, splits: Sequence[Split]) -> dict[str, Any]:
-        """Return the lengths of sequences, what share of each split was cut to them, and how batches are padded."""
+        """Return the lengths of sequences, the share of each split that was truncated, and how batches are padded."""
         cut = {split.name: float(_tokens(split).is_cut.mean()) for split in splits if len(split)}
         return {
             "sequence_length": _tokens(splits[0]).limit,
@@ -209,7 +209,7 @@ class TextReader(Reader):
         }
 
     def write_samples(self, split: Split, rows: Rows, folder: Path) -> None:
-        """Write a JSON object each, with the inputs of ``serving_default``."""
+        """Write a JSON object for each, with the inputs of ``serving_default``."""
         texts = _tokens(split).texts
         for number, row in enumerate(rows):
             values = {spec.name: text for spec, text in zip(self.raw_inputs, texts.segments[row], strict=True)}
@@ -222,7 +222,7 @@ class TextReader(Reader):
 
     @property
     def preprocessing(self) -> JsonObject:
-        """How many tokens, what they are padded with, and what the tokenizer says of itself."""
+        """Number of tokens, padding, and the tokenizer's description."""
         return {
             "kind": "text",
             "texts": len(self.raw_inputs),
@@ -233,7 +233,7 @@ class TextReader(Reader):
         }
 
     def write_client(self, folder: Path) -> str | None:
-        """Write ``inputs.py`` and ``tokenizer.json``, if the tokenizer can be written so."""
+        """Write ``inputs.py`` and ``tokenizer.json``, if the tokenizer can be converted."""
         content = self.encoder.to_tokenizer_json()
         if content is None:
             super().write_client(folder)
@@ -251,7 +251,7 @@ class TextReader(Reader):
         return {name: column[:, : tf.maximum(longest, 1)] for name, column in inputs.items()}
 
     def decode_checked(self, *raw: Tensor) -> tuple[Tensors, Tensor]:
-        """Tokenize what is UTF-8; the tokenizer itself would read other bytes as some text."""
+        """Tokenize texts that are UTF-8; the tokenizer itself would read other bytes as some text."""
         read = [tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace") for text in raw]
         ok = tf.reduce_all(tf.stack([text == same for text, same in zip(raw, read, strict=True)]), axis=0)
         return self.decode(*(tf.where(ok, text, "") for text in raw)), ok
@@ -260,7 +260,7 @@ class TextReader(Reader):
         return dict(zip(self.names, tensors, strict=True))
 
     def arrange_checked(self, *tensors: Tensor) -> tuple[Tensors, Tensor]:
-        """Return inputs by name, and one token of padding in place of rows that no tokenizer returns."""
+        """Return inputs by name, with one token of padding in place of rows that no tokenizer returns."""
         # A network takes at least one token.
         missing = tf.maximum(1 - tf.shape(tensors[0])[1], 0)
         padded = [tf.pad(column, [[0, 0], [0, missing]]) for column in tensors]
@@ -307,6 +307,6 @@ def _tokenize(encoder: Encoder, texts: Texts, length: int) -> Tokens:
 
 
 def _cut(encoder: Encoder, tokens: Tokens, length: int) -> Tokens:
-    """The same with at most ``length`` tokens: longer texts are tokenized again, as their family cuts texts."""
+    """Truncate to at most ``length`` tokens: longer texts are tokenized again, as the family truncates."""
     rows = np.flatnonzero(tokens.lengths > length)
     return tokens.replace_rows(rows, _tokenize(encoder, tokens.texts.select(rows), length))

@@ -1,7 +1,7 @@
-"""Tokens without padding, and batches of texts of like length.
+"""Tokens without padding, and batches of texts of similar length.
 
-KerasHub pads every text to one length, 512 by default. Here a batch is as long as its longest text needs, rounded up to
-one of a few lengths that are chosen for the texts at hand.
+KerasHub pads every text to the same length, 512 by default. Here a batch is as long as its longest text, rounded up to
+one of a few lengths that are chosen for the given texts.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,9 +16,9 @@ from keras_transfer.data.readers.base import Rows, join_epochs, steps_per_epoch
 from keras_transfer.networks.types import Dataset, Tensor
 
 IDS, MASK, POSITIONS = "token_ids", "padding_mask", "mask_positions"
-# Some backends compile each shape anew, so there should be few; with twelve, padding is a few per cent.
+# Some backends compile each shape separately, so there should be few; with twelve, padding is a few per cent.
 _MOST_LENGTHS = 12
-# Texts are sorted within this number of batches: more would be less random, fewer would pad more.
+# Texts are sorted within this number of batches: more would be less random, fewer would need more padding.
 _POOL = 50
 
 
@@ -27,12 +27,12 @@ class Tokens:
     """Tokenized texts.
 
     Attributes:
-        columns: ``int32[all tokens]`` for each input of the network but the mask, one text after the other.
-        padding: What each column is padded with.
+        columns: ``int32[all tokens]`` for each input of the network except the mask; the texts are concatenated.
+        padding: The padding of each column.
         starts: ``int64[n]``, the offset of each text.
         lengths: ``int64[n]``, the number of tokens of each.
-        is_cut: ``bool[n]``, whether tokens were cut off.
-        limit: Most tokens that a text may have.
+        is_cut: ``bool[n]``, whether the text was truncated.
+        limit: Maximum number of tokens of a text.
     """
 
     texts: Texts
@@ -60,7 +60,7 @@ class Tokens:
 
     @property
     def identities(self) -> list[str]:
-        """Those of the texts."""
+        """The identities of the texts."""
         return self.texts.identities
 
     def select(self, rows: Sequence[int] | Rows) -> "Tokens":
@@ -74,10 +74,10 @@ class Tokens:
         )
 
     def pad(self, rows: Rows, names: Sequence[str], length: int) -> list[NDArray[np.int32]]:
-        """Make a batch.
+        """Pad some rows to a batch.
 
         Args:
-            length: At least that of the longest.
+            length: At least that of the longest row.
 
         Returns:
             ``int32[rows, length]`` for each name.
@@ -95,7 +95,7 @@ class Tokens:
         return batch
 
     def replace_rows(self, rows: Rows, others: "Tokens") -> "Tokens":
-        """Return the same texts, some of them with other tokens, cut off as they are, and with the others' limit."""
+        """Return the same texts with other tokens for some of them, marked as truncated, and with the others' limit."""
         columns = {name: np.concatenate([column, others.columns[name]]) for name, column in self.columns.items()}
         starts, lengths, is_cut = self.starts.copy(), self.lengths.copy(), self.is_cut.copy()
         starts[rows] = others.starts + len(next(iter(self.columns.values())))
@@ -106,17 +106,17 @@ class Tokens:
 def collect_tokens(
     texts: Texts, batches: Iterable[Mapping[str, NDArray[np.int32]]], padding: Mapping[str, int], *, limit: int
 ) -> Tokens:
-    """Take the padding out of a tokenizer's batches, one after the other.
+    """Remove the padding from a tokenizer's batches, and concatenate them.
 
     Args:
-        batches: ``int[batch, any length]`` by name; without a mask, what is no padding counts.
-        padding: What each column but the mask is padded with.
+        batches: ``int[batch, any length]`` by name; without a mask, everything that is not padding counts.
+        padding: The padding of each column except the mask.
     """
     lengths = [np.zeros(0, np.int64)]
     columns = {name: [np.zeros(0, np.int32)] for name in padding if name != MASK}
     for batch in batches:
         mask = np.array(batch.get(MASK, batch[IDS] != padding[IDS]), bool)
-        # A text without tokens gets one of padding: a mean over nothing is NaN.
+        # A text without tokens gets one token of padding: the mean of nothing is NaN.
         mask[~mask.any(axis=1), 0] = True
         lengths.append(mask.sum(axis=1))
         for name, parts in columns.items():
@@ -128,15 +128,15 @@ def collect_tokens(
 
 
 def choose_lengths(lengths: Rows, longest: int) -> tuple[int, ...]:
-    """Choose the few lengths that batches are padded to so that padding is least.
+    """Choose a few lengths for padding batches so that the padding is minimal.
 
     Args:
-        lengths: ``int64[n]``, of the texts.
+        lengths: ``int64[n]``, lengths of the texts.
 
     Returns:
-        At most twelve, in order; by dynamic programming over the lengths that occur.
+        At most twelve, in ascending order; by dynamic programming over the lengths that occur.
     """
-    # Rounded up, thousands of different lengths are a few hundred.
+    # Rounding up reduces thousands of different lengths to a few hundred.
     grain = max(1, longest // 256)
     rounded = np.minimum(-(-lengths // grain) * grain, longest)
     values, counts = np.unique(np.append(rounded, longest), return_counts=True)
@@ -166,16 +166,16 @@ def _walk_back(cost: NDArray[np.float64], choices: Sequence[Rows], values: Rows)
 
 
 def draw_batches(lengths: Rows, *, batch_size: int, seed: int, epoch: int) -> list[Rows]:
-    """Divide rows into batches of like length.
+    """Divide rows into batches of similar length.
 
     Rows are shuffled, sorted by length within pools of fifty batches, cut evenly, and the batches shuffled again.
 
     Args:
-        lengths: ``int64[n]``, of the rows.
-        batch_size: Rows a batch, at most.
+        lengths: ``int64[n]``, lengths of the rows.
+        batch_size: Maximum number of rows per batch.
 
     Returns:
-        Row numbers of each batch; a function of the arguments alone.
+        Row numbers of each batch; they depend only on the arguments.
     """
     random = np.random.default_rng([seed, epoch])
     steps = steps_per_epoch(len(lengths), batch_size)
@@ -192,8 +192,8 @@ def order_by_length(lengths: Rows, *, batch_size: int, seed: int, epochs: range,
     """Make the dataset of ``Reader.order`` for examples of many lengths: :func:`draw_batches` of each epoch.
 
     Args:
-        lengths: ``int64[n]``, of the rows.
-        batch_size: Rows a step, at most.
+        lengths: ``int64[n]``, lengths of the rows.
+        batch_size: Maximum number of rows per step.
 
     Returns:
         Pairs of an epoch, ``int64[]``, and row numbers, ``int64[batch]``.

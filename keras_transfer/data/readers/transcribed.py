@@ -1,4 +1,4 @@
-"""Recordings of speech and their transcripts as tf.data, for networks that are trained to write the next token."""
+"""Recordings of speech and their transcripts as tf.data, for networks that are trained to predict the next token."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,23 +20,23 @@ from keras_transfer.networks.types import Array, Dataset, Tensor, Tensors
 from keras_transfer.storage.content_hashes import hash_content
 
 SAMPLES = "samples"
-# Some backends compile each shape anew.
+# Some backends compile each shape separately.
 _GRAIN = 8
-# Lengths that are chosen are whole tenths of a second.
+# Automatic lengths are whole tenths of a second.
 _STEPS_PER_SECOND = 10
 _TEST = "test"
 
 
 class TranscriptTokenizer(Protocol):
-    """From transcripts to tokens of a network, and back."""
+    """Converts transcripts to tokens of a network, and back."""
 
     @property
     def pieces(self) -> Sequence[bytes]:
-        """What each token writes, in UTF-8; nothing for special ones."""
+        """The UTF-8 bytes of each token; empty for special ones."""
 
     @property
     def timestamp_begin(self) -> int | None:
-        """The token of 0 s; each next one is 0.02 s later. None for networks without timestamps."""
+        """The token of 0 s; each further token is 0.02 s later. None for networks without timestamps."""
 
     @property
     def end(self) -> int:
@@ -49,7 +49,7 @@ class TranscriptTokenizer(Protocol):
         """Return the text of tokens; special ones are left out."""
 
     def save(self, folder: Path) -> None:
-        """Write it to a folder."""
+        """Write the tokenizer to a folder."""
 
 
 class SpeechReader(AudioReader):
@@ -72,7 +72,7 @@ class SpeechReader(AudioReader):
         augmentation: SpeechAugmentationConfig,
         **options: Any,
     ) -> None:
-        # A transcript is of a whole recording.
+        # A transcript belongs to a whole recording.
         changes = AudioAugmentationConfig(**augmentation.model_dump(), crop=False)
         super().__init__(augmentation=changes, padding="silence", **options)
         self.tokenizer, self.prompt, self._longest_text = tokenizer, tuple(prompt), longest_text
@@ -93,14 +93,14 @@ class SpeechReader(AudioReader):
 
         Args:
             splits: The training rows come first; their examples are recordings and their targets transcripts.
-            seconds: What the network takes at once; auto: all training and validation recordings are whole.
-            longest: Most samples that it takes; None if there is no bound.
+            seconds: Length of the network's input; auto: all training and validation recordings are whole.
+            longest: Maximum number of samples; None if there is no bound.
 
         Returns:
             The reader, and the splits with samples and tokens for examples.
 
         Raises:
-            ConfigError: The backbone takes no recordings of this length.
+            ConfigError: The backbone does not support this length.
             DataError: Some cannot be decoded, are longer, or have a transcript that is too long for the decoder.
         """
         check_seconds(seconds, sample_rate, shortest, longest)
@@ -157,17 +157,17 @@ class SpeechReader(AudioReader):
         )
 
     def order(self, split: Split, *, batch_size: int, seed: int, epochs: range, skip: int = 0) -> Dataset:
-        """Make a dataset of which rows each step of training takes: transcripts of like length together."""
+        """Make a dataset of the rows of each training step, whose transcripts have similar lengths."""
         return order_by_length(self.lengths(split), batch_size=batch_size, seed=seed, epochs=epochs, skip=skip)
 
     def evaluation_order(self, split: Split, *, batch_size: int, view: View = PLAIN) -> list[Rows]:
-        """Return the rows from the shortest transcript to the longest; whole recordings by their own length."""
+        """Return the rows from the shortest transcript to the longest; for whole recordings, by their own length."""
         if view.whole:
             return super().evaluation_order(split, batch_size=batch_size, view=view)
         return divide_rows(np.argsort(self.lengths(split), kind="stable"), batch_size)
 
     def load(self, split: Split, view: View) -> Callable[[Tensor], Tensors]:
-        """Return a function from row numbers to samples and tokens; to samples alone if recordings are whole."""
+        """Return a function from row numbers to samples and tokens, or only to samples if recordings are whole."""
         load = super().load(split, view)
         return load if view.whole else lambda rows: {SAMPLES: load(rows), IDS: self._load_tokens(split, rows)}
 
@@ -185,11 +185,11 @@ class SpeechReader(AudioReader):
         return tf.ensure_shape(tokens, [None, None])
 
     def lengths(self, split: Split) -> Rows:
-        """Return how many tokens each transcript has, with the prompt."""
+        """Return the number of tokens of each transcript, including the prompt."""
         return _utterances(split).token_lengths
 
     def padded_length(self, lengths: Rows) -> int:
-        """Return the next multiple of eight, or the most that the decoder takes."""
+        """Return the next multiple of eight, up to the maximum of the decoder."""
         return min(-(-int(lengths.max()) // _GRAIN) * _GRAIN, self._longest_text)
 
     def gather(self, split: Split, rows: Rows, names: Sequence[str]) -> list[Array]:
@@ -202,7 +202,7 @@ class SpeechReader(AudioReader):
         return {**super().describe(split, views), "prompt": list(self.prompt), "longest_text": self._longest_text}
 
     def report(self, splits: Sequence[Split]) -> dict[str, Any]:
-        """Return the length that the network takes, and the most tokens of a transcript in each split."""
+        """Return the length of the network's input, and the maximum number of tokens of a transcript in each split."""
         most = {split.name: int(self.lengths(split).max()) for split in splits if len(split)}
         return {**super().report(splits), "tokens": most, "longest_text": self._longest_text}
 
@@ -217,7 +217,7 @@ def _round_up(samples: float, sample_rate: int) -> int:
 
 def _refuse_long(split: Split, lengths: NDArray[np.int64], samples: int, sample_rate: int) -> None:
     long = np.flatnonzero(lengths > samples).tolist()
-    if not long or split.name == _TEST:  # predictions are over windows
+    if not long or split.name == _TEST:  # they are transcribed in windows
         return
     names = split.examples.names
     lines = [f"{names[row]}: {lengths[row] / sample_rate:.1f} s" for row in long]

@@ -1,4 +1,4 @@
-"""Where examples come from: folders, tables, shards, TFDS, sample sets, Python objects, and sources of plugins."""
+"""Sources of examples: folders, tables, shards, TFDS, sample sets, Python objects, and sources of plugins."""
 
 from keras_transfer.data.sources import bundled_samples  # noqa: F401 - it adds sample sets
 from keras_transfer.data.sources.base import Source

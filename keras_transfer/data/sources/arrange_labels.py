@@ -1,4 +1,4 @@
-"""The labels of a source as a recipe asks for them: merged, renamed, chosen and ordered."""
+"""Arrange the labels of a source according to a recipe: merge, rename, choose and order them."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from keras_transfer.data.tables.tables import some
 from keras_transfer.errors import DataError, list_lines
 from keras_transfer.registry import did_you_mean
 
-# What pandas, spreadsheets and JSON write for a missing value. NA and None are names, too.
+# How pandas, spreadsheets and JSON write a missing value. NA and None can also be names.
 _MISSING = ("nan", "<na>", "nat", "null", "#n/a")
 
 
@@ -25,14 +25,14 @@ def arrange_labels(source: Source, config: DataConfig, known: Sequence[str] | No
 
     Args:
         config: ``data.merge_labels``, ``data.relabel`` and ``data.classes``.
-        known: The names that a model or the training rows have, for a source of other rows.
+        known: The names of a model or of the training rows, for a source of other rows.
 
     Returns:
         The source with new labels, and lines on what was changed. Rows of classes that ``data.classes`` does not list
         are left out. Numbers are returned as they are.
 
     Raises:
-        DataError: Names differ in nothing that a reader sees, a name cannot be seen, or a separator separates nothing.
+        DataError: Names differ only invisibly, a name is invisible, or a separator does not occur.
     """
     if config.target not in ("class", "multilabel") or not reads_labels(config):
         return source
@@ -46,7 +46,7 @@ def arrange_labels(source: Source, config: DataConfig, known: Sequence[str] | No
 
 @dataclass(frozen=True)
 class _Labels:
-    """The names of a source, with what a recipe asks for."""
+    """The names of a source, and a recipe's settings for them."""
 
     source: Source
     config: DataConfig
@@ -59,11 +59,11 @@ class _Labels:
 
     @property
     def wanted(self) -> Sequence[str]:
-        """Names whose spelling is settled."""
+        """Names whose spelling is already determined."""
         return self.known if self.known is not None else self.config.classes or ()
 
     def check_visible(self) -> None:
-        """Refuse names of nothing but blanks and invisible characters."""
+        """Refuse names that consist only of blanks and invisible characters."""
         counts = self.counts
         unseen = [name for name in counts if reduce_name(name) == ""]
         if unseen:
@@ -74,7 +74,7 @@ class _Labels:
             )
 
     def check_separator(self) -> list[str]:
-        """Refuse a separator that separates nothing while another one would; return a line if none would."""
+        """Refuse a separator that does not occur although another one does; return a line if none does."""
         config, separator = self.config, self.config.separator
         column = config.label_columns[0]
         if config.target != "multilabel" or separator is None or describe_lists(column) in self.source.notes:
@@ -92,7 +92,7 @@ class _Labels:
         return [f"data.separator={separator!r} separates nothing: each row has one label at most."]
 
     def find_missing(self) -> list[str]:
-        """Return a line on names that programs write for missing values."""
+        """Return a line on names that may be missing values."""
         names = [name for name in self.counts if name.casefold() in _MISSING and name not in self.wanted]
         if not names:
             return []
@@ -103,7 +103,7 @@ class _Labels:
         """Return the new name of each, and lines on what was merged.
 
         Raises:
-            DataError: Names are twins, and the recipe does not say whether they are the same.
+            DataError: Names are probably the same, and the recipe does not say whether they are.
         """
         counts, relabel, merges = self.counts, self.config.renamed, self.config.merge_labels is True
         names = {name: name for name in counts}
@@ -129,7 +129,7 @@ class _Labels:
 
     def _refuse_twins(self, counts: Mapping[str, int]) -> None:
         settled = set(self.wanted)
-        # Twins that a model has, or that data.classes leaves out, are no problem.
+        # Twins that a model already has, or that data.classes leaves out, are allowed.
         groups = [
             group for group in find_twins([*counts, *(self.known or ())]) if not set(group) <= set(self.known or ())
         ]
@@ -168,7 +168,7 @@ def _sum(counts: Mapping[str, int], names: Mapping[str, str]) -> dict[str, int]:
 
 
 def _apply(source: Source, config: DataConfig, renamed: Mapping[str, str]) -> Source:
-    """Rename the labels of all rows, leave out what ``data.classes`` does not list, and order the names."""
+    """Rename the labels of all rows, drop those that ``data.classes`` does not list, and order the names."""
     now = tuple(dict.fromkeys(renamed[name] for name in source.class_names))
     names = tuple(config.classes) if config.classes is not None else _order(source, config, now)
     order, rows = {name: index for index, name in enumerate(names)}, source.rows
@@ -184,7 +184,7 @@ def _apply(source: Source, config: DataConfig, renamed: Mapping[str, str]) -> So
     others = {name: count for name, count in _sum(_count(rows["label"].tolist()), renamed).items() if name not in order}
     notes = [_describe_left_out(others, len(rows) - sum(kept), len(rows))] if others else []
     rows = rows.assign(label=pd.Series(values, rows.index, object))
-    # The rows keep their numbers, by which images in a cache are found.
+    # Rows keep their numbers, which identify images in the cache.
     return replace(source, rows=rows[kept], class_names=names, notes=(*source.notes, *notes))
 
 
@@ -195,7 +195,7 @@ def _describe_left_out(others: Mapping[str, int], left_out: int, total: int) -> 
 
 
 def _order(source: Source, config: DataConfig, names: tuple[str, ...]) -> tuple[str, ...]:
-    """An order that a source or a recipe gives is kept; the alphabetical one is what sources without any have."""
+    """Keep an order that a source or a recipe defines; alphabetical order means that the source defines none."""
     is_listed = config.target == "multilabel" and config.separator is None and not isinstance(config.label, str)
     is_given = list(source.class_names) != sorted(source.class_names)
     return names if is_listed or is_given else order_names(names)
@@ -219,7 +219,7 @@ def check_classes(source: Source, config: DataConfig) -> None:
 
 
 def check_relabel(sources: Sequence[Source], config: DataConfig) -> None:
-    """Refuse names that ``data.relabel`` renames and no row of a recipe's sources has.
+    """Refuse names in ``data.relabel`` that do not occur in a recipe's sources.
 
     Raises:
         DataError: With the nearest name.

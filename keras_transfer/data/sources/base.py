@@ -34,16 +34,15 @@ class Source:
     Attributes:
         name: The source's name in the recipe.
         root: The folder that the rows' names are relative to, or the table that the rows come from.
-        rows: One row per example, in an order that is the same on every machine, numbered from 0. The columns:
-            ``path`` of a file, relative to the root; or for texts ``name`` (a path or a table row), ``text``
-            and for pairs ``text_pair``; ``label``, a class name, a tuple of labels, a tuple of numbers or a
-            transcript; ``split``, which is train, validation or test if the source defines splits, else empty; and any
-            further columns.
-        class_names: The classes, labels or columns of numbers, in the order of the model's outputs. Numbers in
-            alphabetical order are put in numeric order, unless ``data.classes`` has another one.
+        rows: One row per example, in an order that is the same on every machine, numbered from 0. The columns: ``path``
+            of a file, relative to the root; or for texts ``name`` (a path or a table row), ``text`` and for pairs
+            ``text_pair``; ``label``, a class name, a tuple of labels, a tuple of numbers or a transcript; ``split``,
+            which is train, validation or test if the source defines splits, else empty; and any further columns.
+        class_names: The classes, labels or columns of numbers, in the order of the model's outputs. Numeric names in
+            alphabetical order are sorted numerically, unless ``data.classes`` sets another order.
         encoded: The examples of all rows as encoded files, if they are not files of a folder.
         notes: Lines for the user on how the source was read.
-        written: The classes or labels that rows have, as the source writes them, before a recipe renames any.
+        written: The classes or labels that rows have, as the source writes them, before renaming.
     """
 
     name: str
@@ -56,21 +55,21 @@ class Source:
 
 
 def reads_labels(config: DataConfig) -> bool:
-    """Return whether labels are read from a source; pre-training reads examples alone."""
+    """Return whether labels are read from a source; pre-training only reads examples."""
     return bool(config.label_columns)
 
 
 def take_columns(
     where: Path, table: pd.DataFrame, config: DataConfig, examples: Mapping[str, str], *, drop: Sequence[str] = ()
 ) -> tuple[pd.DataFrame, Labels]:
-    """Check a table, and return its rows with the columns that every source has, and its labels.
+    """Check a table; return its rows with the columns that all sources have, and its labels.
 
     Args:
         drop: Further columns to drop, because the source adds columns with these names.
 
     Returns:
-        The rows without the columns of examples: ``label``, ``split``, and any further columns. A column that only
-        happens to have one of these names is not used. And the labels, with the names of the model's outputs.
+        The rows without the columns of examples: ``label``, ``split``, and any further columns. A column that has one
+        of these names by coincidence is not used. And the labels, with the names of the model's outputs.
 
     Raises:
         DataError: A column is missing, or its values are not of the expected kind.
@@ -92,7 +91,7 @@ def take_columns(
 
 
 def _read_split(where: Path, table: pd.DataFrame, column: str) -> tuple[list[str], tuple[str, ...]]:
-    """The split of each row, and a line if the column has other names for them."""
+    """The split of each row, and a line if the column uses other names for splits."""
     check_filled(where, table, column)
     values = [str(value) for value in table[column]]
     splits = [find_split(value) for value in values]

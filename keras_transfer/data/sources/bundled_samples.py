@@ -1,4 +1,4 @@
-"""The sample sets that come with the project, and the packages that hold them."""
+"""The sample sets of this project, and the packages that contain them."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -48,7 +48,7 @@ SAMPLES.add("solar_cells_poly", _solar("1,550 photos of polycrystalline cells", 
 
 
 def _decode_western(data: bytes) -> str:
-    """One of the articles is not UTF-8: it has a pound sign as Windows writes it."""
+    """Decode an article: one of them is not UTF-8, since it has a pound sign as Windows writes it."""
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:

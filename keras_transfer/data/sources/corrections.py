@@ -27,7 +27,7 @@ _SUGGESTED = "suggested_label"
 
 @dataclass(frozen=True)
 class Corrections:
-    """What is corrected in the sources of a recipe.
+    """The corrections of a recipe's sources.
 
     Attributes:
         excluded: The names of the rows to leave out, by part: ``train`` is the recipe's main source, ``validation`` and
@@ -45,7 +45,7 @@ class Corrections:
         """Return a source, as it was read, with its rows corrected.
 
         Args:
-            source: The source; its labels are not yet renamed or merged.
+            source: The source before labels are renamed or merged.
 
         Raises:
             DataError: No row is left, or a new label is the name of no class.
@@ -63,14 +63,14 @@ class Corrections:
         kept = ~names.isin(excluded)
         if not kept.any():
             raise DataError(f"data.exclude leaves out all {len(names):,} rows of {source.name}. Keep some.")
-        # The rows keep their numbers, by which images in a cache are found.
+        # Rows keep their numbers, which identify images in the cache.
         source = replace(source, rows=source.rows[kept])
         notes = [f"data.exclude: {int((~kept).sum()):,} of {len(kept):,} rows are left out"] if excluded else []
         notes += [f"data.relabel: {len(labels):,} rows have another label"] if labels else []
         return replace(_with_names(source, before, config), notes=(*source.notes, *notes))
 
     def to_json(self) -> dict[str, Any]:
-        """Return what data.json records, by which :meth:`from_json` restores them."""
+        """Return the entry in data.json, from which :meth:`from_json` restores the corrections."""
         return {
             "excluded": {part: sorted(names) for part, names in self.excluded.items() if names},
             "relabelled": {part: dict(sorted(labels.items())) for part, labels in self.labels.items() if labels},
@@ -78,7 +78,7 @@ class Corrections:
 
     @staticmethod
     def from_json(record: Mapping[str, Any]) -> "Corrections":
-        """Restore them from the content of data.json."""
+        """Restore corrections from the content of data.json."""
         return Corrections(
             {part: frozenset(names) for part, names in record.get("excluded", {}).items()},
             {
@@ -108,7 +108,7 @@ def read_corrections(config: DataConfig, sources: Mapping[str, Source]) -> Corre
         sources: Its sources as they were read, by part: ``train``, and those with a source of their own.
 
     Raises:
-        DataError: A table cannot be read, names rows that are not there, or one name means rows of two sources.
+        DataError: A table cannot be read, names rows that do not exist, or a name refers to rows of two sources.
     """
     names = {part: set(name_rows(source, config)) for part, source in sources.items()}
     excluded: dict[str, frozenset[str]] = {}
@@ -163,7 +163,7 @@ class _Table:
                 "the suggested ones alone."
             )
         columns = [frame[name].tolist() if name in frame.columns else [None] * len(frame) for name in _COLUMNS]
-        # A finding on a class or on all rows names no example.
+        # A finding about a class or all rows has no example.
         rows = [tuple("" if value is None else str(value) for value in row) for row in zip(*columns, strict=True)]
         return _Table(key, file, [(name, split, label) for name, split, label in rows if name])
 
@@ -171,7 +171,7 @@ class _Table:
         """Return the rows of each source with their labels.
 
         Raises:
-            DataError: There is no such row, a name means rows of two sources, or a row has two labels.
+            DataError: There is no such row, a name refers to rows of two sources, or a row has two labels.
         """
         found: dict[str, dict[str, str]] = {part: {} for part in names}
         absent, unclear, torn = [], [], []
@@ -221,7 +221,7 @@ def _show(name: str) -> str:
 
 
 def _parse_label(file: Path, name: str, text: str, config: DataConfig) -> Label:
-    """A label as a source has it, from a cell of a table."""
+    """Parse a label, in the form that a source has it, from a cell of a table."""
     if config.target == "class":
         if not text.strip():
             raise DataError(f"data.relabel: {file} has no label for {_show(name)}. Fill it in, or remove the line.")
@@ -241,7 +241,7 @@ def _parse_label(file: Path, name: str, text: str, config: DataConfig) -> Label:
 
 
 def _parse_transcript(file: Path, name: str, text: str, config: SpeechDataConfig) -> str:
-    """A transcript by the rule of those that are read."""
+    """Normalize a transcript in the same way as those of a source."""
     transcript = normalize(text, config.normalization)
     if not transcript:
         raise DataError(
@@ -285,12 +285,12 @@ def _count(rows: pd.DataFrame) -> set[str]:
 
 
 def _with_names(source: Source, before: set[str], config: DataConfig) -> Source:
-    """The source without the names that only rows had which are left out or have another label now."""
+    """The source without names that only occurred in rows that are now left out or relabelled."""
     if not reads_labels(config) or config.target not in ("class", "multilabel"):
         return source
     now = _count(source.rows)
     names = [name for name in source.class_names if name in now or name not in before]
     added = sorted(now - set(names))
-    # Alphabetical order is what sources without an order have.
+    # Alphabetical order means that the source defines none.
     ordered = sorted([*names, *added]) if names == sorted(names) else [*names, *added]
     return replace(source, class_names=tuple(ordered))

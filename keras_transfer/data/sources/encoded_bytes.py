@@ -1,4 +1,4 @@
-"""Examples that are not files: one pass writes their encoded bytes to an array in the cache."""
+"""Examples that are not files: their encoded bytes are written to an array in the cache in one pass."""
 
 import hashlib
 import json
@@ -36,12 +36,12 @@ class Record:
 def cache_records(
     records: Iterable[Record], *, source: str, plural: str, facts: object | None
 ) -> tuple[EncodedFiles, pd.DataFrame]:
-    """Write examples to the cache, or find them there.
+    """Write examples to the cache, unless they are already there.
 
     Args:
-        records: Read once, and not at all if the cache has them; one is in memory at a time.
+        records: Read once, and not at all if they are cached; only one is in memory at a time.
         plural: What messages call the examples: ``images``.
-        facts: JSON values that determine the content, as the key of the cache; None if only the content itself does.
+        facts: JSON values that determine the content, as the cache key; None if only the content itself does.
 
     Returns:
         The examples, and a table with one row of their columns each.
@@ -73,7 +73,7 @@ def cache_records(
 
 
 def _find(store: FeatureStore, key: str) -> tuple[EncodedFiles, pd.DataFrame] | None:
-    """The examples of an entry; None if there is no such entry, or a damaged one."""
+    """The examples of a cache entry; None if there is no such entry, or a damaged one."""
     files = store.find_files(key)
     try:
         return None if files is None else _load(files)
@@ -83,7 +83,7 @@ def _find(store: FeatureStore, key: str) -> tuple[EncodedFiles, pd.DataFrame] | 
 
 
 def _write(folder: Path, records: Iterable[Record]) -> tuple[int, str]:
-    """Return how many there are, and a digest of all of them."""
+    """Return the number of examples, and a digest of all of them."""
     ends, digests, rows = [0], bytearray(), hashlib.sha256()
     with (folder / _BYTES).open("wb") as file, (folder / _ROWS).open("wb") as lines:
         _write_header(file, 0)

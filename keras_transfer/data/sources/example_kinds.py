@@ -1,4 +1,4 @@
-"""Kinds of examples: how folders, tables and objects become rows, and rows become images, texts or recordings."""
+"""Kinds of examples: conversion of folders, tables and objects to rows, and of rows to images, texts or recordings."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -23,7 +23,8 @@ class ExampleKind(ABC, Generic[Config]):
     """What a task learns from: images, texts, or what a plugin's task defines.
 
     A task's data section names its kind of examples in ``example_kind``, and sources call the methods here. A new kind
-    needs :meth:`columns`, :meth:`from_table` and :meth:`to_examples`; the other methods refuse, or use the table.
+    needs :meth:`columns`, :meth:`from_table` and :meth:`to_examples`; by default, the other methods raise an error, or
+    use the table.
     """
 
     name: ClassVar[str]
@@ -49,9 +50,9 @@ class ExampleKind(ABC, Generic[Config]):
         """
 
     def further_columns(self, config: Config) -> Mapping[str, str]:
-        """Return the recipe keys that name further columns, wherever the examples are: such as ``{"start": "begin"}``.
+        """Return the recipe keys that name further columns of any source: such as ``{"start": "begin"}``.
 
-        They stay columns of the rows, and :meth:`to_examples` reads them.
+        They are kept as columns of the rows, and :meth:`to_examples` reads them.
         """
         return {}
 
@@ -65,14 +66,14 @@ class ExampleKind(ABC, Generic[Config]):
         where: Path | None = None,
         folder: Path | None = None,
     ) -> Source:
-        """Check a table and make rows of it.
+        """Check a table and convert it to rows.
 
         Args:
             name: The source's name in the recipe.
             table: One row per example, with the columns that the recipe names.
             config: The recipe's data section. Without label columns, labels are not read.
-            where: Where the table comes from, for messages; by default the name.
-            folder: What paths in the table are relative to; by default the working folder.
+            where: Where the table is from, for messages; by default the name.
+            folder: The folder that paths in the table are relative to; by default the working folder.
 
         Raises:
             DataError: A column is missing, or its values are not of the expected kind.
@@ -91,7 +92,7 @@ class ExampleKind(ABC, Generic[Config]):
         raise DataError(f"Data source {name} is a folder, and folders of {self.plural} are not supported. Use a table.")
 
     def explain_folder(self, name: str, config: Config) -> str:
-        """Return why a folder cannot be read whose sub-folders are not what the recipe predicts."""
+        """Return why a folder cannot be read if its sub-folders are not what the recipe predicts."""
         return (
             f"Data source {name} is a folder, whose sub-folders are classes, but data.target is {config.target}. "
             f"Use a table ({', '.join(TABLE_SUFFIXES)}) with the columns that data.label names."
@@ -135,7 +136,7 @@ class ExampleKind(ABC, Generic[Config]):
         return self.from_table(name, to_table(data, column, config.label_columns), config)
 
     def check(self, source: Source, config: Config) -> None:
-        """Refuse a source that lacks what the recipe asks for.
+        """Refuse a source without the data that the recipe needs.
 
         Raises:
             DataError: With what is missing.

@@ -1,4 +1,4 @@
-"""What kinds of examples that are files have in common: folders, tables of labels in them, and objects."""
+"""What kinds of examples that are files share: folders, tables of labels in them, and objects."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ class Metadata:
 def find_metadata(root: Path, config: DataConfig) -> list[Path]:
     """Return the tables of labels of a folder, or of the folders of its splits; none if it has no such tables.
 
-    A table without the label columns, beside class folders, is not one: captions are no labels.
+    A table without the label columns, next to class folders, does not count: captions are not labels.
 
     Args:
         config: The data section: with ``data.folders``, classes come from folders in any case.
@@ -116,7 +116,7 @@ def read_metadata(root: Path, files: Sequence[Path], config: DataConfig) -> Meta
 
 
 def without_own_paths(config: FileConfig) -> FileConfig:
-    """Return the section with the column of file names, whatever the recipe's tables call theirs."""
+    """Return the section with the standard column of file names, whatever the recipe calls that of its tables."""
     return config.model_copy(update={"path": FILE_NAME, "root": None, "suffix": "auto"})
 
 
@@ -128,7 +128,7 @@ class FileKind(ExampleKind[FileConfig]):
 
     @abstractmethod
     def form(self, config: FileConfig) -> ContentForm:
-        """Return what one example is as a Python object."""
+        """Return the form of one example as a Python object."""
 
     def columns(self, config: FileConfig) -> Mapping[str, str]:
         return {"path": config.path}
@@ -177,7 +177,7 @@ class FileKind(ExampleKind[FileConfig]):
         where: Path | None = None,
         folder: Path | None = None,
     ) -> Source:
-        """Check a table of paths; each names a file that exists, and no two rows have the same example."""
+        """Check a table of paths: each has to exist, and no two rows may have the same example."""
         where, columns = where or Path(name), self.columns(config)
         further = self.further_columns(config)
         if further:
@@ -193,7 +193,7 @@ class FileKind(ExampleKind[FileConfig]):
         return Source(name, found.root, rows, labels.names, notes=(*labels.notes, *found.notes))
 
     def from_object(self, name: str, data: Any, config: FileConfig) -> Source:
-        """Read the examples that an object holds, or the paths."""
+        """Read the examples in an object, or the paths."""
         if not has_columns(data):  # as in a folder, examples are whole files
             config = config.model_copy(update=dict.fromkeys(self.further_columns(config)))
         form = self.form(config)

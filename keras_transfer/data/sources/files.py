@@ -1,4 +1,4 @@
-"""Which files of a folder count: one rule for training and for prediction."""
+"""Which files of a folder are used: one rule for training and for prediction."""
 
 import os
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from keras_transfer.errors import DataError
 
-# What Windows and macOS leave in folders; other such files have hidden names.
+# Files that Windows and macOS create in folders; other such files have hidden names.
 _SYSTEM_FILES = ("thumbs.db", "desktop.ini")
 
 
@@ -21,9 +21,9 @@ class FolderFiles:
     """The content of a folder, at any depth.
 
     Attributes:
-        files: Files in the order of their paths. A link that leads nowhere is among them: reading it reports it.
+        files: Files in the order of their paths, including broken links: reading them reports it.
         links: Links to folders, which are not followed.
-        special: Pipes, devices and the like: reading them could wait for ever.
+        special: Pipes, devices and the like: reading them could block forever.
         hidden: How many files and folders are hidden; a hidden folder counts once, whatever is in it.
     """
 
@@ -47,7 +47,7 @@ def list_files(folder: Path) -> FolderFiles:
         hidden += sum(map(is_hidden, [*folders, *names]))
         folders[:] = [name for name in folders if not is_hidden(name)]
         entries = [Path(parent, name) for name in names if not is_hidden(name)]
-        # What may not even be looked at is reported where it is read.
+        # Entries without permission for stat are reported when they are read.
         files += [entry for entry in entries if os.path.isfile(entry) or not os.path.exists(entry)]
         links += [link for link in (Path(parent, name) for name in folders) if os.path.islink(link)]
         special += [entry for entry in entries if os.path.exists(entry) and not os.path.isfile(entry)]

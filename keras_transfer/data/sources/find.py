@@ -34,7 +34,7 @@ def read_source(
     Args:
         name: A sample set, a folder, a table, ``tfds:NAME``, or a name that an installed plugin claims.
         config: The recipe's data section. Without label columns, labels are not read.
-        whole: Whether the source is to be one split, so that it may not have several.
+        whole: Whether the source is used as one split, so that it must not have several.
         known: The classes or labels of the training rows, if the source has other rows.
         corrections: Rows to leave out, and labels to change, before labels are renamed or merged.
 
@@ -46,7 +46,7 @@ def read_source(
 
 
 def read_rows(name: str, config: DataConfig, given: Any = None, *, whole: bool = False) -> Source:
-    """Read all rows of a source, with labels as the source writes them; :func:`read_source` continues from there."""
+    """Read all rows of a source, with the original labels; :func:`read_source` continues from there."""
     kind = find_source_kind(name, config) if given is None else PythonObjects(given)
     examples = find_example_kind(config)
     _refuse_unused(name, config, kind, whole=whole)
@@ -57,12 +57,12 @@ def read_rows(name: str, config: DataConfig, given: Any = None, *, whole: bool =
     return source
 
 
-# Keys that belong to one source; the others, which name columns, are for all sources of a recipe.
+# Keys that apply to one source; the others, which name columns, apply to all sources of a recipe.
 _OF_ONE_SOURCE = ("root", "suffix", "encoding", "delimiter", "folders")
 
 
 def _refuse_unused(name: str, config: DataConfig, kind: SourceKind, *, whole: bool) -> None:
-    """Refuse keys that mean nothing for a source, and columns that no source of the recipe has."""
+    """Refuse keys that do not apply to a source, and columns that no source of the recipe has."""
     examples = find_example_kind(config)
     unused = {key: why for key, why in kind.unused_keys(name, config, examples).items() if _is_set(config, key)}
     own = {key: why for key, why in unused.items() if key in _OF_ONE_SOURCE}
@@ -94,7 +94,7 @@ def has_labels(name: str, config: DataConfig, given: Any = None) -> bool:
 
 
 def find_source_kind(name: str, config: DataConfig, *, examples: Collection[str] = ()) -> SourceKind:
-    """Return the one kind of source that claims a name; not one that another of them refines.
+    """Return the only kind of source that claims a name, ignoring kinds that another one refines.
 
     Args:
         examples: Kinds of examples whose sample sets a message offers; by default that of the section.
@@ -121,7 +121,7 @@ def _claiming(name: str, config: DataConfig) -> list[SourceKind]:
 
 
 def absolute_name(name: str, config: DataConfig) -> str:
-    """Return a name that means the same source from any working folder; as it is if no kind, or several, claim it."""
+    """Return a name of the same source for any working folder; unchanged if no kind, or several, claim it."""
     kinds = _claiming(name, config)
     return kinds[0].absolute(name) if len(kinds) == 1 else name
 

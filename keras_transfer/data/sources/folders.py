@@ -1,4 +1,4 @@
-"""Folders with one sub-folder per class, and what sub-folders are: splits, or classes."""
+"""Folders with one sub-folder per class, and the meaning of sub-folders: splits, or classes."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +24,8 @@ class Layout:
     """Where the class folders of a source are.
 
     Attributes:
-        parts: By split, the folder that has the class folders; the split is "" if they are in the folder itself.
-        unlabelled: Folders that are named like a split, and have files but no class folders.
+        parts: By split, the folder that contains the class folders; the split is "" if that is the source itself.
+        unlabelled: Folders with the name of a split that contain files but no class folders.
     """
 
     parts: Mapping[str, Path]
@@ -34,16 +34,16 @@ class Layout:
 
 
 def find_layout(root: Path, folders: Sequence[Path], *, asked: str = "auto") -> Layout:
-    """Find out what sub-folders are.
+    """Determine whether sub-folders are splits or classes.
 
-    They are splits if one is named ``train`` or ``Training`` and has folders in it.
+    They are splits if one is named ``train`` or ``Training`` and contains folders.
 
     Args:
         folders: Its sub-folders that are not hidden.
-        asked: ``data.folders``.
+        asked: The value of ``data.folders``.
 
     Raises:
-        DataError: They can be read in two ways, or two folders have names of one split.
+        DataError: They are ambiguous, or two folders have names of the same split.
     """
     named = {folder: find_split(folder.name) for folder in folders}
     train = [folder for folder, split in named.items() if split == "train"]
@@ -87,13 +87,13 @@ def _make_layout(root: Path, named: Mapping[Path, str]) -> Layout:
 
 
 def refuse_nested(root: Path, split: str, folder: Path, taken: Sequence[Path], kind: str) -> None:
-    """Refuse a class folder that has only folders: these may be the classes, or the class folder a split.
+    """Refuse a class folder that only contains folders: these may be the classes, or the class folder a split.
 
     Args:
-        split: Of the class folder; "" if the source has no splits.
+        split: The split of the class folder; "" if the source has no splits.
 
     Raises:
-        DataError: With both readings.
+        DataError: With both interpretations.
     """
     if any(file.parent == folder for file in taken):
         return
@@ -108,7 +108,7 @@ def refuse_nested(root: Path, split: str, folder: Path, taken: Sequence[Path], k
 
 
 def _refuse_unlabelled_class(root: Path, folders: Sequence[Path]) -> None:
-    """Refuse a test folder beside classes: without class folders in it, it may be a class, or rows to predict."""
+    """Refuse a test folder next to classes: without class folders in it, it may be a class, or rows to predict."""
     for folder in folders:
         if find_split(folder.name) == "test" and len(folders) > 2 and not _has_folders(folder):
             raise DataError(
@@ -126,7 +126,7 @@ def _count_files(folder: Path) -> int:
 
 
 class Folders(SourceKind):
-    """Folders with one sub-folder per class, or of loose files if labels are not read."""
+    """Folders with one sub-folder per class, or only files if labels are not read."""
 
     name, form = "folder", "a folder"
 
@@ -143,7 +143,7 @@ class Folders(SourceKind):
 
     def unused_keys(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Mapping[str, str]:
         keys = ["path", "bytes", "text", "root", "suffix", "delimiter"]
-        # With another target, what is wrong is that a folder has classes alone.
+        # With another target, the problem is that a folder only has classes.
         wants_classes = reads_labels(config) and config.target == "class"
         if wants_classes and not examples.has_table(Path(self.absolute(name)), config):
             keys += ["label", *examples.further_columns(config)]
@@ -176,7 +176,7 @@ def read_classes(
     """List the files of a folder with one sub-folder per class, or with train/, validation/ and test/ above those.
 
     Args:
-        kind: What messages call the files: ``images``.
+        kind: The word for the files in messages: ``images``.
         take: Whether a file is an example; hidden files are always left out.
         folders: ``data.folders``: what the sub-folders are.
 
@@ -226,7 +226,7 @@ def _class_rows(
     *,
     nested: bool,
 ) -> tuple[list[tuple[str, str, str]], list[Path], int]:
-    """One row per file, the links to folders inside the classes, which are not followed, and the number of hidden."""
+    """One row per file, links to folders in the classes (which are not followed), and the number of hidden files."""
     records: list[tuple[str, str, str]] = []
     links: list[Path] = []
     hidden = 0

@@ -1,4 +1,4 @@
-"""Sources that Python holds, whose names stand for an object."""
+"""Sources that are Python objects, which recipes refer to by a name."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,7 +18,7 @@ class PythonObjects(SourceKind):
     """Python objects: DataFrames, lists, arrays, datasets.
 
     Args:
-        data: The object, for this one source; the registry's entry has none.
+        data: The object of this one source; the registry's entry has none.
     """
 
     name, form = "python", "a Python object"
@@ -43,7 +43,7 @@ class PythonObjects(SourceKind):
         return dict.fromkeys(keys, f"{name} is an object from Python, and no file")
 
     def has_labels(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> bool:
-        """Return whether the object has labels, and not examples alone."""
+        """Return whether the object has labels, and not only examples."""
         if self._data is None:
             return False
         column = next(iter(examples.columns(config).values()))

@@ -1,4 +1,4 @@
-"""From the paths in a table to files: under which folder, with which suffix, in whose notation."""
+"""From the paths in a table to files: the folder, the suffix, and the notation."""
 
 import os
 import posixpath
@@ -24,7 +24,7 @@ class FoundFiles:
     Attributes:
         root: The folder that the paths are relative to.
         paths: The path of each row, with slashes.
-        notes: Lines for the user on paths that were not read as they are.
+        notes: Lines for the user on paths that were not used literally.
     """
 
     root: Path
@@ -33,13 +33,13 @@ class FoundFiles:
 
 
 def find_files(where: Path, values: Sequence[Any], config: FileDataConfig, *, folder: Path) -> FoundFiles:
-    """Find the files that a table names, all of them.
+    """Find all files that a table names.
 
     Args:
-        folder: What paths are relative to unless the table has a root of its own.
+        folder: The folder that paths are relative to if the table has no root.
 
     Raises:
-        DataError: A file does not exist, or there are two that a path could mean.
+        DataError: A file does not exist, or a path is ambiguous.
     """
     found = read_paths(where, values, config, folder=folder)
     missing = [path for path in found.paths if not _is_file(found.root / path)]
@@ -49,10 +49,10 @@ def find_files(where: Path, values: Sequence[Any], config: FileDataConfig, *, fo
 
 
 def read_paths(where: Path, values: Sequence[Any], config: FileDataConfig, *, folder: Path) -> FoundFiles:
-    """Read the paths of a table, whether or not there are such files.
+    """Resolve the paths of a table, whether or not the files exist.
 
     Raises:
-        DataError: There are two files that a path could mean.
+        DataError: A path is ambiguous.
     """
     rule = find_path_rule(where, lambda: [values], config, folder=folder)
     return FoundFiles(rule.root, tuple(map(rule.resolve, values)), rule.notes)
@@ -60,13 +60,13 @@ def read_paths(where: Path, values: Sequence[Any], config: FileDataConfig, *, fo
 
 @dataclass(frozen=True)
 class PathRule:
-    """How the paths of a table are read; all of them decide it.
+    """How the paths of a table are resolved; it depends on all of them.
 
     Attributes:
         root: The folder that they are relative to.
         suffix: Added to them, or None.
         adds_always: Whether the suffix is added even if there is a file without it.
-        notes: Lines for the user on paths that are not read as they are.
+        notes: Lines for the user on paths that are not used literally.
     """
 
     root: Path
@@ -75,7 +75,7 @@ class PathRule:
     notes: tuple[str, ...] = ()
 
     def resolve(self, value: Any) -> str:
-        """Return the path that a value of the table means, relative to the root."""
+        """Return the path for a value of the table, relative to the root."""
         path = _read_backslashes(self.root, _normalize(value))
         if self.suffix is None:
             return path
@@ -86,13 +86,13 @@ class PathRule:
 def find_path_rule(
     where: Path, parts: Callable[[], Iterable[Sequence[Any]]], config: FileDataConfig, *, folder: Path
 ) -> PathRule:
-    """Find how the paths of a table are read.
+    """Find out how the paths of a table are resolved.
 
     Args:
-        parts: Returns the path of each row, a part of the table at a time; may be called twice.
+        parts: Returns the paths of the rows, in parts; may be called twice.
 
     Raises:
-        DataError: There are two files that a path could mean.
+        DataError: A path is ambiguous.
     """
     root = folder if config.root is None else Path(config.root).expanduser().resolve()
     if config.root is not None and not root.is_dir():
@@ -121,7 +121,7 @@ def find_path_rule(
 
 @dataclass
 class _Counted:
-    """How many paths have something in common, and the first of them."""
+    """The number of paths with something in common, and the first of them."""
 
     count: int = 0
     first: str = ""
@@ -135,7 +135,7 @@ class _Counted:
 
 
 class _BarePaths:
-    """Paths that lead to no file as they are: the only suffix with which all do is added to them."""
+    """Paths that do not exist without a suffix: the only suffix with which all exist is appended."""
 
     def __init__(self, root: Path, suffixes: Sequence[str]) -> None:
         self._root, self._suffixes = root, suffixes
@@ -179,7 +179,7 @@ class _BarePaths:
 
 
 def find_elsewhere(path: str, config: FileDataConfig) -> Path | None:
-    """Return the root of ``data.source`` if a path that another source does not have leads to a file there."""
+    """Return the root of ``data.source`` if a path that does not exist in another source exists there."""
     if config.root is not None or config.main_root is None:
         return None
     root = Path(config.main_root).expanduser().resolve()
@@ -187,7 +187,7 @@ def find_elsewhere(path: str, config: FileDataConfig) -> Path | None:
 
 
 def _is_file(path: Path) -> bool:
-    """Whether it is a file that can be read without waiting; False for names that no file can have, too."""
+    """Whether it is a file that can be read without blocking; False for impossible names, too."""
     return _mode_of(path) is not None and stat.S_ISREG(_mode_of(path) or 0)
 
 
@@ -199,12 +199,12 @@ def _mode_of(path: Path) -> int | None:
 
 
 def _normalize(value: Any) -> str:
-    """./a.png and a.png are one file."""
+    """Normalize a path: ./a.png and a.png are the same file."""
     return posixpath.normpath(str(value))
 
 
 def _read_backslashes(root: Path, path: str) -> str:
-    """Read backslashes as slashes if that leads to a file, and the path as it is does not."""
+    """Read backslashes as slashes if that leads to a file, and the literal path does not."""
     if "\\" not in path or _is_file(root / path):
         return path
     converted = posixpath.normpath(path.replace("\\", "/"))
@@ -214,7 +214,7 @@ def _read_backslashes(root: Path, path: str) -> str:
 def _refuse_two_roots(
     rule: PathRule, parts: Callable[[], Iterable[Sequence[Any]]], where: Path, config: FileDataConfig
 ) -> None:
-    """Refuse a table without a root of its own whose paths exist under its folder and under the root of another."""
+    """Refuse a table without its own root if its paths exist under its folder and under the root of another source."""
     if config.root is not None or config.main_root is None:
         return
     root, other = rule.root, Path(config.main_root).expanduser().resolve()

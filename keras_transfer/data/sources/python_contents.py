@@ -1,4 +1,4 @@
-"""Python objects that hold the examples themselves, and not their paths: arrays, PIL images, the bytes of files."""
+"""Python objects that contain the examples themselves, and not their paths: arrays, PIL images, the bytes of files."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,11 +27,11 @@ from keras_transfer.errors import DataError
 
 @dataclass(frozen=True)
 class ContentForm:
-    """What one example is as an object.
+    """The form of one example as an object.
 
     Attributes:
-        name: The column of examples if the recipe names none, as Hugging Face and TFDS call it: ``image``.
-        encode: Returns the bytes of a file for an example, or raises an OSError or ValueError that says why not.
+        name: The default column of examples, as in Hugging Face's datasets and TFDS: ``image``.
+        encode: Returns the bytes of a file for an example, or raises an OSError or ValueError with the reason.
     """
 
     name: str
@@ -40,7 +40,7 @@ class ContentForm:
 
 
 def holds_contents(data: Any, config: FileDataConfig, form: ContentForm) -> bool:
-    """Return whether an object has the examples themselves, and not their paths."""
+    """Return whether an object contains the examples themselves, and not their paths."""
     if isinstance(data, tf.data.Dataset):
         return True
     if isinstance(data, pd.DataFrame) or holds_mappings(data):
@@ -51,7 +51,7 @@ def holds_contents(data: Any, config: FileDataConfig, form: ContentForm) -> bool
 
 
 def _find_column(data: Any, config: FileDataConfig, form: ContentForm) -> str:
-    """The column of examples: that of the recipe or, without it, that of the form."""
+    """The column of examples: that of the recipe, or the default."""
     if isinstance(data, pd.DataFrame):
         names = list(map(str, data.columns))
     else:
@@ -92,7 +92,7 @@ def content_records(data: Any, config: FileDataConfig, form: ContentForm) -> Ite
 def _named_rows(
     data: Any, config: FileDataConfig, form: ContentForm
 ) -> tuple[str, list[str], Iterator[Mapping[str, Any]]] | None:
-    """The column of examples, all columns, and the rows of an object that has names for them; None for others."""
+    """The column of examples, all columns, and the rows of an object with named columns; None for others."""
     if isinstance(data, tf.data.Dataset):
         if not isinstance(data.element_spec, Mapping):
             return None

@@ -15,16 +15,16 @@ from keras_transfer.data.tables.values import is_usable
 from keras_transfer.errors import DataError
 from keras_transfer.networks.types import Dataset
 
-# A dataset that does not know its length may repeat for ever. 100,000 images of 20 KB are as many bytes.
+# A dataset of unknown length may repeat forever. 100,000 images of 20 KB have that many bytes.
 MOST_ROWS = 100_000
 MOST_BYTES = 2_000_000_000
 
 
 def check_ends(dataset: Dataset) -> None:
-    """Refuse a dataset that is known to repeat for ever.
+    """Refuse a dataset that is known to repeat forever.
 
     Raises:
-        DataError: It is one.
+        DataError: The dataset does.
     """
     if int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY:
         raise DataError(
@@ -34,18 +34,18 @@ def check_ends(dataset: Dataset) -> None:
 
 
 def knows_length(dataset: Dataset) -> bool:
-    """Return whether a dataset says how many elements it has."""
+    """Return whether the length of a dataset is known."""
     return int(dataset.cardinality()) != tf.data.UNKNOWN_CARDINALITY
 
 
 def iterate(dataset: Dataset, *, batched: bool) -> Iterator[Any]:
-    """Iterate over the single elements as NumPy values, up to a limit if the dataset does not know its length.
+    """Iterate over the single elements as NumPy values, up to a limit if the length of the dataset is unknown.
 
     Args:
         batched: Whether its elements are batches.
 
     Raises:
-        DataError: It never ends, or is longer than the limit.
+        DataError: The dataset never ends, or is longer than the limit.
     """
     check_ends(dataset)
     size, unknown = 0, not knows_length(dataset)
@@ -68,7 +68,7 @@ def _parts(element: Any) -> list[Any]:
 
 
 def describe_object(data: Any) -> str:
-    """Return the name that a recipe gives a source that is a Python object.
+    """Return the name of a Python object as a source in a recipe.
 
     Args:
         data: A DataFrame, a dataset, a list of (example, label) or of mappings, a pair of examples and labels, or a
@@ -78,7 +78,7 @@ def describe_object(data: Any) -> str:
         Such as ``<python: DataFrame of 120 rows>``.
 
     Raises:
-        DataError: It is another type.
+        DataError: It is an object of another type.
     """
     if isinstance(data, pd.DataFrame):
         return f"{PYTHON}DataFrame of {len(data)} rows>"
@@ -114,7 +114,7 @@ def name_objects(section: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
 
 
 def _name_object(value: Any, key: str, given: dict[str, Any]) -> Any:
-    """The name of an object, which is added to those that were given; other values as they are."""
+    """The name of an object, which is added to ``given``; other values unchanged."""
     if isinstance(value, Path):
         return str(value)
     if value is None or isinstance(value, (str, bool, int, float, OtherSource)):
@@ -126,7 +126,7 @@ def _name_object(value: Any, key: str, given: dict[str, Any]) -> Any:
 
 
 def split_pairs(data: Any) -> tuple[Sequence[Any], Sequence[Any]]:
-    """Return examples and labels of a pair of them, or of a list of pairs; texts alone have no labels."""
+    """Return examples and labels of a pair of them, or of a list of pairs; a list of texts has no labels."""
     if isinstance(data, tuple) and len(data) == 2 and all(hasattr(part, "__len__") for part in data):
         examples, labels = data
         if any(isinstance(part, (str, bytes)) for part in data):
@@ -161,7 +161,7 @@ def to_table(data: Any, example: str, labels: Sequence[str]) -> pd.DataFrame:
             any, labels are not read.
 
     Raises:
-        DataError: It is of another type.
+        DataError: The object is of another type.
     """
     frame = _to_frame(data, example)
     if frame is not None:
@@ -173,20 +173,20 @@ def to_table(data: Any, example: str, labels: Sequence[str]) -> pd.DataFrame:
 
 
 def has_columns(data: Any) -> bool:
-    """Return whether an object has names for its columns: a DataFrame, or mappings."""
+    """Return whether an object has named columns: a DataFrame, or mappings."""
     is_dataset = isinstance(data, tf.data.Dataset) and isinstance(data.element_spec, Mapping)
     return isinstance(data, pd.DataFrame) or is_dataset or holds_mappings(data)
 
 
 def holds_mappings(data: Any) -> bool:
-    """Return whether it is a sequence of mappings, as a Hugging Face dataset is."""
+    """Return whether an object is a sequence of mappings, as a Hugging Face dataset is."""
     if isinstance(data, (str, bytes, tuple, Mapping, np.ndarray, pd.DataFrame, pd.Series, tf.data.Dataset)):
         return False
     return hasattr(data, "__len__") and hasattr(data, "__getitem__") and len(data) > 0 and isinstance(data[0], Mapping)
 
 
 def _to_frame(data: Any, example: str) -> pd.DataFrame | None:
-    """An object that has names for its columns, as a table; None for others."""
+    """An object with named columns, as a table; None for others."""
     if isinstance(data, pd.DataFrame):
         return data.reset_index(drop=True).rename(columns=str)
     if isinstance(data, tf.data.Dataset) and isinstance(data.element_spec, Mapping):
@@ -205,7 +205,7 @@ def is_batched(spec: Mapping[str, Any], example: str, rank: int = 0) -> bool:
     """Return whether the elements of a dataset of mappings are batches.
 
     Args:
-        rank: Of one example that is an array: 3 for images; texts and labels are scalars.
+        rank: Rank of one example that is an array: 3 for images; texts and labels are scalars.
     """
     if example not in spec:
         raise DataError(f"The tf.data.Dataset has no element {example!r}. Elements: {', '.join(map(str, spec))}.")
@@ -217,7 +217,7 @@ def name_labels(columns: Sequence[str], label: Any) -> dict[str, Any]:
     """Return the values of the columns of labels for the label of an example.
 
     Raises:
-        DataError: It has another number of values.
+        DataError: The label has another number of values.
     """
     if isinstance(label, np.ndarray) and label.size == 1:
         label = label.reshape(())  # labels of shape (n, 1)
@@ -244,7 +244,7 @@ def _is_mark(value: Any) -> bool:
 
 
 def to_plain(value: Any) -> Any:
-    """Return a value of an array, bytes or a path as a table has it."""
+    """Return an array value, bytes or a path as a value of a table."""
     if isinstance(value, (np.generic, np.ndarray)):
         value = value.tolist()
     if isinstance(value, bytes):
@@ -256,11 +256,11 @@ def pairs_of(dataset: Dataset, what: str, rank: int = 0) -> Iterator[tuple[Any, 
     """Return the single elements of a dataset, which may be batched.
 
     Args:
-        what: What messages call an example: ``image``.
-        rank: Of one example that is an array: 3 for images, 0 if examples are strings alone.
+        what: The word for an example in messages: ``image``.
+        rank: Rank of one example that is an array: 3 for images, 0 if examples are strings.
 
     Raises:
-        DataError: It has other elements.
+        DataError: The dataset has other elements.
     """
     spec = dataset.element_spec
     if isinstance(spec, tuple) and len(spec) == 2 and all(isinstance(part, tf.TensorSpec) for part in spec):

@@ -43,7 +43,7 @@ class AudioKind(FileKind[AudioDataConfig]):
         return ContentForm("audio", 1, encode)
 
     def arrange(self, name: str, rows: pd.DataFrame, config: AudioDataConfig) -> pd.DataFrame:
-        """Return rows by path and by where clips start; no two may be the same clip."""
+        """Return rows by path and by the starts of clips; no two may be the same clip."""
         spans = _read_spans(name, rows, config)
         if spans is None:
             return super().arrange(name, rows, config)
@@ -60,7 +60,7 @@ class AudioKind(FileKind[AudioDataConfig]):
         return rows.iloc[order].reset_index(drop=True)
 
     def check(self, source: Source, config: AudioDataConfig) -> None:
-        """Refuse starts and ends that are not numbers, and a machine that cannot read recordings."""
+        """Refuse starts and ends that are not numbers, and a machine without packages for recordings."""
         require_audio()
         _read_spans(source.name, source.rows, config)
 
@@ -76,7 +76,7 @@ class AudioKind(FileKind[AudioDataConfig]):
         return read_tfds_files(name, dataset, config, form)
 
     def to_examples(self, source: Source, rows: pd.DataFrame, config: AudioDataConfig) -> Examples:
-        """Return files, or rows of the cache's array of bytes, each with the part that is the clip."""
+        """Return files, or rows of the cache's array of bytes, each with the span of its clip."""
         spans = _read_spans(source.name, rows, config)
         if source.encoded is not None:
             return Recordings(source.encoded.select(rows.index.to_numpy()), spans)
@@ -84,7 +84,7 @@ class AudioKind(FileKind[AudioDataConfig]):
 
 
 def _read_spans(name: str, rows: pd.DataFrame, config: AudioDataConfig) -> NDArray[np.float64] | None:
-    """Where clips start and end; None if the rows have no such columns, as those of folders."""
+    """The spans of clips; None if the rows have no such columns, as for folders."""
     columns = {"start": config.start, "end": config.end}
     if not any(column in rows.columns for column in columns.values()):
         return None
@@ -94,7 +94,7 @@ def _read_spans(name: str, rows: pd.DataFrame, config: AudioDataConfig) -> NDArr
 
 
 def _read_times(name: str, rows: pd.DataFrame, column: str | None, default: float) -> NDArray[np.float64]:
-    """A column of times in seconds; the default for all if there is no such column."""
+    """A column of times in seconds; the default for all rows if there is no such column."""
     if column is None or column not in rows.columns:
         return np.full(len(rows), default)
     values = rows[column].tolist()
@@ -114,7 +114,7 @@ def to_times(values: Sequence[Any], default: float) -> NDArray[np.float64]:
 
 
 def _scale(values: NDArray[Any]) -> NDArray[Any]:
-    """TFDS stores the whole numbers of 16-bit files as int64, whatever the files had, and channels along the end."""
+    """Scale samples: TFDS stores 16-bit samples as int64, whatever the files had, with channels on the last axis."""
     if values.dtype.kind in "iu":
         largest = int(np.abs(values).max(initial=0))
         if largest > _LARGEST_INT16:
@@ -124,7 +124,7 @@ def _scale(values: NDArray[Any]) -> NDArray[Any]:
 
 
 class SpeechKind(AudioKind):
-    """Recordings whose labels are what is said in them: folders of classes have no transcripts."""
+    """Recordings labelled with transcripts; folders of classes have none."""
 
     name = "speech"
 

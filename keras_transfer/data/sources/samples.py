@@ -1,4 +1,4 @@
-"""Sample sets: real data that an installed package brings."""
+"""Sample sets: real data in an installed package."""
 
 import importlib.util
 from collections.abc import Callable, Mapping
@@ -25,8 +25,8 @@ class Sample:
     Attributes:
         description: One line: what the examples are, how many, and where they were published.
         examples: The kind of examples: ``image``, ``text``, or what a plugin's task defines.
-        package: The name under which the package that brings the data is installed.
-        module: The name under which it is imported; it is found, and not imported.
+        package: The name under which the package with the data is installed.
+        module: The name under which it would be imported; it is located, but not imported.
         read: From the package's folder to the source.
         install: The command that installs the package; by default ``pip install PACKAGE``.
 
@@ -95,13 +95,13 @@ class SampleSets(SourceKind):
         return _choose_targets(sample.load(name), config)
 
     def unused_keys(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Mapping[str, str]:
-        """Return the keys of tables and folders: a sample set brings its examples."""
+        """Return the keys of tables and folders: a sample set contains its own examples."""
         keys = ("path", "text", "bytes", "root", "suffix", "encoding", "delimiter", "folders")
         return dict.fromkeys(keys, f"{name} is a sample set, which brings its own examples")
 
 
 def _choose_targets(source: Source, config: DataConfig) -> Source:
-    """A sample set has classes; the recipe may name its other columns as labels instead."""
+    """Choose the labels: a sample set has classes, but a recipe may name other columns instead."""
     if not reads_labels(config) or (config.target == "class" and config.label_columns == ["label"]):
         return source
     rows = source.rows

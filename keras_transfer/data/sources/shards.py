@@ -38,8 +38,8 @@ def to_source(
     """Write examples to the cache, and check their other columns.
 
     Args:
-        facts: Facts that determine the content, as the key of the cache; None if only the content itself does.
-        class_names: In their order; by default those that occur, sorted.
+        facts: Facts that determine the content, as the cache key; None if only the content itself does.
+        class_names: In order; by default the names that occur, sorted.
 
     Raises:
         DataError: A column is missing, or its values are not of the expected kind.
@@ -89,7 +89,7 @@ def holds_shards(name: str) -> bool:
 
 
 def find_shards(name: str) -> list[Path]:
-    """Return the files that a name refers to: one, all of a folder, or those that match ``a/*.parquet``.
+    """Return the files that a name refers to: one, all in a folder, or those that match ``a/*.parquet``.
 
     Raises:
         DataError: There are none, or one is not a Parquet or Arrow file.
@@ -120,7 +120,7 @@ def read_shards(name: str, config: FileDataConfig) -> Source:
             ``path``.
 
     Returns:
-        The source. Class names, and their order, are those of Hugging Face's metadata if there is any.
+        The source. Class names and their order are those of Hugging Face's metadata, if there are any.
 
     Raises:
         DataError: There is no such column, or a file cannot be read.
@@ -141,7 +141,7 @@ def read_shards(name: str, config: FileDataConfig) -> Source:
     with _explained(files[0].parent):
         contents = hash_folder(files, Path(os.path.commonpath([file.parent for file in files])))
     if len(contents) == 1:
-        contents[0][0] = ""  # the names of its rows do not have its name
+        contents[0][0] = ""  # the names of its rows do not include its name
     records = _shard_records(files, str(config.bytes), label, names)
     return to_source(name, records, config, facts=["shards", config.bytes, label, contents], class_names=names)
 
@@ -184,7 +184,7 @@ def _read_schema(file: Path) -> Any:
 
 
 def _read_batches(file: Path) -> Iterator[Any]:
-    """A few rows at a time; a row group of Parquet is read piece by piece."""
+    """Read a few rows at a time; a row group of Parquet is read in pieces."""
     with _explained(file):
         if file.suffix.lower() == ".parquet":
             with parquet.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False) as opened:

@@ -1,4 +1,4 @@
-"""Kinds of sources: which names each claims, and how it reads them."""
+"""Kinds of sources: the names that each claims, and how it reads them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -57,28 +57,28 @@ class SourceKind(ABC):
         return True
 
     def unused_keys(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Mapping[str, str]:
-        """Return keys of the data section that mean nothing for such a source, each with the reason.
+        """Return the keys of the data section that do not apply to such a source, each with the reason.
 
-        A recipe that sets one is refused: a column key if no source of the recipe uses it, and a key that belongs to
-        one source (``root``, ``encoding``) if that source does not. By default, all keys count as used.
+        A recipe that sets one is refused: a column key if no source of the recipe uses it, and a key that applies to
+        one source (``root``, ``encoding``) if that source does not use it. By default, all keys count as used.
 
         Args:
             name: A name that this kind claims.
             config: The recipe's data section.
-            examples: What the examples are.
+            examples: The kind of the examples.
         """
         return {}
 
     def absolute(self, name: str) -> str:
-        """Return a name that means the same source from any working folder; a run folder records it."""
+        """Return a name of the same source for any working folder; a run folder records it."""
         return name
 
     def location(self, name: str) -> str:
-        """Return where the rows come from, for messages."""
+        """Return the location of the rows, for messages."""
         return self.absolute(name)
 
     def check_whole(self, source: Source) -> None:  # noqa: B027 - most kinds accept any source
-        """Refuse a source that cannot be one split, because it has several.
+        """Refuse a source that cannot be used as one split because it has several.
 
         Raises:
             DataError: With its splits.
@@ -86,7 +86,7 @@ class SourceKind(ABC):
 
 
 class TableSource(SourceKind):
-    """A source that is a table: a subclass says which names it claims, and loads a DataFrame.
+    """A source that is a table: a subclass defines which names it claims, and loads a DataFrame.
 
     Example:
         >>> import sqlite3

@@ -21,7 +21,7 @@ class TableFiles(TableSource):
     name, form = "table", f"a {', '.join(TABLE_SUFFIXES[:-1])} or {TABLE_SUFFIXES[-1]} file"
 
     def claims(self, name: str, config: DataConfig) -> bool:
-        """Return whether it is such a file, but not a shard of images."""
+        """Return whether it is a table file, but not a shard of images."""
         path = Path(name).expanduser()
         return path.suffix.lower() in TABLE_SUFFIXES and path.is_file() and not reads_shards(name, config)
 
@@ -29,7 +29,7 @@ class TableFiles(TableSource):
         return self._read_file(name, config).frame
 
     def read(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Source:
-        """Read the file and make rows of it, with lines on how it was read."""
+        """Read the file and convert it to rows, with lines on how it was read."""
         table, where = self._read_file(name, config), Path(self.absolute(name))
         source = examples.from_table(name, table.frame, config, where=where, folder=where.parent)
         return replace(source, notes=(*table.notes, *source.notes))

@@ -23,7 +23,7 @@ from keras_transfer.data.tables.text_files import AUTO, decode_text, describe_un
 from keras_transfer.data.targets.none import NO_TARGET
 from keras_transfer.errors import DataError
 
-# Files that may lie next to texts and are clearly not texts. Names such as 37261 or 2004.07.spam are texts.
+# Files that may be next to texts and are clearly not texts. Names such as 37261 or 2004.07.spam are texts.
 _OTHER_FILES = frozenset(
     """
     .7z .aac .aif .aiff .amr .avi .bin .bmp .bz2 .class .db .dll .doc .docx .epub .exe .flac .gif .gz .h5 .ico
@@ -115,7 +115,7 @@ class _Decoder:
 
 
 def is_text_file(file: Path) -> bool:
-    """Return whether a file of a folder is taken for a text: not with the suffix of images, archives and the like."""
+    """Return whether a file of a folder is treated as a text: it has no suffix of images, archives and the like."""
     return file.suffix.lower() not in _OTHER_FILES
 
 
@@ -151,7 +151,7 @@ def _read_texts_of(files: Sequence[Path], decode: Callable[[bytes], str]) -> lis
 
 
 def _read_texts(file: Path, table: pd.DataFrame, key: str, column: str, labels: Sequence[str]) -> "pd.Series[Any]":
-    """A column of texts, "" for a missing value."""
+    """A column of texts; missing values are ""."""
     absent = table[column].isna()
     values = ["" if no else value for value, no in zip(table[column].tolist(), absent, strict=True)]
     wrong = [row for row, value in enumerate(values) if not isinstance(value, str)]
@@ -172,7 +172,7 @@ def _read_texts(file: Path, table: pd.DataFrame, key: str, column: str, labels: 
 
 
 def _are_numbers(file: Path, column: "pd.Series[Any]") -> bool:
-    """Whether a column has only numbers; in a CSV all values are text, and text that looks like a number is one."""
+    """Whether a column only has numbers; in a CSV all values are text, and text that looks like a number counts."""
     values = column.dropna().tolist()
     if file.suffix.lower() in (".csv", ".tsv"):
         return bool(values) and all(_NUMBER.fullmatch(value) for value in values)

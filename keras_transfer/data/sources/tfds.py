@@ -1,4 +1,4 @@
-"""Datasets of TFDS that are prepared on this machine: ``tfds:NAME``, ``tfds:NAME/CONFIG``, ``tfds:NAME[SPLIT]``.
+"""TFDS datasets that are prepared on this machine: ``tfds:NAME``, ``tfds:NAME/CONFIG``, ``tfds:NAME[SPLIT]``.
 
 Nothing is downloaded: if a dataset is not prepared, the message has the command that prepares it.
 """
@@ -44,7 +44,7 @@ class Dataset:
 
     @property
     def features(self) -> Mapping[str, Any]:
-        """TFDS' features by name."""
+        """The TFDS features by name."""
         return dict(self.builder.info.features.items())
 
     def class_names(self, config: DataConfig) -> tuple[str, ...] | None:
@@ -67,7 +67,7 @@ class Dataset:
         return self.names_of(tfds.features.Image)
 
     def facts(self) -> list[object]:
-        """Return what determines the content of the dataset: names and hashes of its files."""
+        """Return the facts that determine the content of the dataset: names and hashes of its files."""
         root = Path(self.builder.data_dir)
         contents = hash_folder([file for file in root.rglob("*") if file.is_file()], root)
         return [self.builder.info.full_name, dict(self.parts), contents]
@@ -108,9 +108,9 @@ class TfdsForm:
     """A feature that is an example.
 
     Attributes:
-        name: What messages call it: ``image``.
-        encode: From a value of the feature, and the feature, to the bytes of a file. A ValueError says what is wrong.
-        facts: What the bytes depend on besides the dataset, for the key of the cache.
+        name: Its name in messages: ``image``.
+        encode: From a value of the feature, and the feature, to the bytes of a file. A ValueError describes a problem.
+        facts: What the bytes depend on besides the dataset, for the cache key.
     """
 
     name: str
@@ -124,7 +124,7 @@ def open_dataset(name: str, config: DataConfig) -> Dataset:
 
     Args:
         name: ``tfds:NAME`` and so on. Without a split, the splits named train, validation and test are used as such.
-        config: With ``data_dir``.
+        config: The data section with ``data_dir``.
 
     Raises:
         DataError: There is no dataset of this name, it is not prepared, or it has no split named train.
@@ -190,7 +190,7 @@ def _splits(builder: Any) -> str:
 
 
 def read_tfds_files(name: str, dataset: Dataset, config: FileDataConfig, form: TfdsForm) -> Source:
-    """Read a dataset of TFDS that has images or recordings.
+    """Read a TFDS dataset that has images or recordings.
 
     Args:
         name: ``tfds:NAME`` and so on.

@@ -1,4 +1,4 @@
-"""Datasets of TFDS as a kind of source: nothing of TFDS is imported before one is read."""
+"""TFDS datasets as a kind of source: TFDS is not imported before a dataset is read."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from keras_transfer.errors import DataError
 
 
 class TfdsDatasets(SourceKind):
-    """Datasets of TFDS that are prepared on this machine."""
+    """TFDS datasets that are prepared on this machine."""
 
     name, form = "tfds", "tfds:NAME"
 

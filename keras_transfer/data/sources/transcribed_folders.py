@@ -1,4 +1,4 @@
-"""Folders of recordings with transcripts beside them, as published sets of speech have them."""
+"""Folders of recordings with transcripts, in the layouts of published speech corpora."""
 
 import re
 from abc import abstractmethod
@@ -27,12 +27,12 @@ _SPLIT = "split of the folder"
 
 @dataclass(frozen=True)
 class Transcribed:
-    """What such a folder has.
+    """The content of such a folder.
 
     Attributes:
         table: One row per recording, with the columns ``path``, ``speaker``, that of the transcripts, and any others.
-        splits: The split of each row; "" for rows that are still to be divided.
-        folder: What the paths are relative to.
+        splits: The split of each row; "" for rows that are not divided yet.
+        folder: The folder that the paths are relative to.
     """
 
     table: pd.DataFrame
@@ -70,7 +70,7 @@ class TranscribedFolder(SourceKind):
 
     @abstractmethod
     def advise_part(self, name: str, split: str) -> str:
-        """Return how to name one split of a folder, as the end of a sentence."""
+        """Return a hint on naming one split of a folder, as the end of a sentence."""
 
     def read(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Source:
         root = Path(self.absolute(name))
@@ -103,12 +103,12 @@ class TranscribedFolder(SourceKind):
 
 
 def split_lines(text: str) -> list[str]:
-    """Return lines as files have them: ``splitlines`` would also divide a sentence with a line separator in it."""
+    """Return lines separated only by line ends: ``splitlines`` would also split at a line separator in a sentence."""
     return text.replace("\r\n", "\n").split("\n")
 
 
 def _note_speakers(rows: pd.DataFrame, config: DataConfig) -> list[str]:
-    """A line on speakers, by whom a recipe may divide the rows."""
+    """A line on speakers, by which a recipe may group the rows."""
     if config.group is not None or (rows["split"] != "").any():
         return []
     count = rows[SPEAKER].nunique()
@@ -150,7 +150,7 @@ class CommonVoice(TranscribedFolder):
 
 
 def _read_table(file: Path, encoding: str) -> pd.DataFrame:
-    """A table without quotes around fields, so that a sentence may start with one; all values are text."""
+    """Read a table without quoting, so that a sentence may start with a quote; all values are text."""
     try:
         lines = split_lines(decode_text(file.read_bytes(), encoding).text)
     except (OSError, ValueError) as error:
@@ -172,7 +172,7 @@ def _read_table(file: Path, encoding: str) -> pd.DataFrame:
 
 
 def _unquote(field: str) -> str:
-    """Releases differ: some double quotes in quoted fields, as CSV does, and others put a backslash before each."""
+    """Remove quotes from a field: some releases double quotes in quoted fields, as CSV does, and others escape them."""
     inner = field[1:-1].replace('""', "\0")
     if len(field) > 1 and field[0] == field[-1] == '"' and "\0" in inner and '"' not in inner:
         return inner.replace("\0", '"')
@@ -185,7 +185,7 @@ _COLUMNS = (PATH, "text", SPEAKER, "chapter")
 
 
 class LibriSpeech(TranscribedFolder):
-    """``[SPLIT/]SPEAKER/CHAPTER/ID.flac``, with ``*.trans.txt`` beside them: lines of an ID and its transcript."""
+    """``[SPLIT/]SPEAKER/CHAPTER/ID.flac``, with ``*.trans.txt`` next to them: lines of an ID and its transcript."""
 
     name, form = "librispeech", "a folder of LibriSpeech"
     text = "text"
@@ -222,7 +222,7 @@ def _read_lines(file: Path, root: Path, encoding: str) -> list[tuple[str, str | 
 
 
 def _named_part(file: Path, root: Path) -> Path | None:
-    """The folder above those of speakers that is named like a split; None if there is none."""
+    """The folder above those of speakers whose name is that of a split; None if there is none."""
     for folder in reversed(file.relative_to(root).parents[2:-1]):
         if _split_of_name(folder.name) is not None:
             return root / folder

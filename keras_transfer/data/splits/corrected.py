@@ -17,12 +17,12 @@ def load_corrections(
     *,
     read: Callable[[DataConfig], Source],
 ) -> Corrections:
-    """Return what a recipe corrects, or what a run that is read again has corrected.
+    """Return the corrections of a recipe, or those of a run that is read again.
 
     Args:
-        config: The recipe's data section, as its main source is read by it.
+        config: The recipe's data section, for its main source.
         given: The Python objects that names of sources refer to.
-        recorded: What data.json of a run says of it; None for a new run.
+        recorded: The record of corrections in a run's data.json; None for a new run.
         read: Reads the rows of a source of validation or test rows by the section that applies to it.
 
     Raises:
@@ -32,7 +32,7 @@ def load_corrections(
         return Corrections.from_json(recorded)
     if not has_corrections(config):
         return Corrections()
-    # The sources are read once more for their names: one name may mean rows of two of them.
+    # The sources are read a second time for their names: a name may refer to rows of two of them.
     sources = {"train": read_rows(config.source, config, given.get(config.source))}
     for part in SPLIT_NAMES:
         other = config.own_source(part)

@@ -17,15 +17,16 @@ def draw_groups(
 ) -> NDArray[np.bool_]:
     """Draw whole groups so that a share of every stratum is drawn, as closely as groups allow.
 
-    Groups are assigned from the largest to the smallest, groups of equal size in random order, each to the side that it
-    leaves more evenly filled: scikit-learn's ``StratifiedGroupKFold``, for two sides of unequal size.
+    Groups are assigned from the largest to the smallest, groups of equal size in random order, each to the side on
+    which it results in a more even distribution: scikit-learn's ``StratifiedGroupKFold``, for two sides of unequal
+    size.
 
     Args:
         strata: The stratum of each row.
         groups: The group of each row.
         share: The share of rows to draw, above 0 and below 1.
-        seed: For the order of groups of equal size.
-        sides: Groups that are drawn, or not drawn, already.
+        seed: Seed of the order of groups of equal size.
+        sides: Groups that are already drawn, or not drawn.
 
     Returns:
         ``bool[rows]``, whether each row is drawn.
@@ -68,7 +69,7 @@ def draw_fold(
         groups: The group of each row; a group is never in two folds.
         folds: The number of folds.
         fold: The fold to return, counted from 1.
-        seed: For the division, which is the same for all folds.
+        seed: Seed of the division, which is the same for all folds.
 
     Returns:
         ``bool[rows]``, whether each row is in the fold.
@@ -86,7 +87,7 @@ def draw_per_class(labels: NDArray[np.int64], count: int, *, seed: int) -> NDArr
     Args:
         labels: ``int64[rows]``.
         count: The number of rows per class; a class may have fewer.
-        seed: For the draw.
+        seed: Seed of the draw.
 
     Returns:
         Row numbers, in order.

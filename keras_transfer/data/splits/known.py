@@ -1,4 +1,4 @@
-"""Rows that earlier runs knew, by their content, with the splits that they had there."""
+"""Rows of earlier runs, identified by their content, with the splits that they were in."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,9 +17,8 @@ class Known:
     """Rows of earlier runs.
 
     Attributes:
-        splits: The split of each row, by what it is known by. A row that one run trained on is a training row whatever
-            another run did with it; a row that one run selected weights by is a validation row unless one trained on
-            it.
+        splits: The split of each row, by its key. A row that one run trained on is a training row, whatever another run
+            did with it; a row on which one run selected weights is a validation row unless a run trained on it.
         runs: The folders of the runs, for messages.
     """
 
@@ -27,18 +26,18 @@ class Known:
     runs: tuple[str, ...] = ()
 
     def split_of(self, keys: Keys) -> str:
-        """Return the split that a row had; empty for a row that no run knew."""
+        """Return the split that a row had; empty for a row of no earlier run."""
         return strictest(self.splits[key] for key in keys if key in self.splits)
 
     def merge(self, other: "Known") -> "Known":
-        """Return the rows of both."""
+        """Return the rows of both objects."""
         merged = dict(self.splits)
         for key, split in other.splits.items():
             merged[key] = strictest((split, merged.get(key, split)))
         return Known(merged, (*self.runs, *(run for run in other.runs if run not in self.runs)))
 
     def to_json(self) -> dict[str, list[str]]:
-        """Return what data.json records, so that a later run needs this run's folder alone."""
+        """Return the entry in data.json, so that a later run only needs this run's folder."""
         return {name: sorted(key for key, split in self.splits.items() if split == name) for name in SPLIT_NAMES}
 
 
@@ -46,29 +45,28 @@ NOTHING_KNOWN = Known()
 
 
 def strictest(splits: Iterable[str]) -> str:
-    """Return the one that counts of several splits of a row: train, then validation, then test."""
+    """Return the strictest of several splits of a row: train, then validation, then test."""
     found = set(splits)
     return next((name for name in SPLIT_NAMES if name in found), "")
 
 
 def identify(examples: Examples) -> list[str]:
-    """Return the hash by which each example is known from run to run.
+    """Return the hash that identifies each example in all runs.
 
-    That is the hash of its content. Examples that can be written in several ways that mean the same, as texts can,
-    have ``identities`` instead.
+    It is the hash of its content. Examples with several equivalent forms, such as texts, have ``identities`` instead.
     """
     identities: list[str] | None = getattr(examples, "identities", None)
     return examples.content_hashes if identities is None else identities
 
 
 def find_keys(source: str, names: Sequence[str], hashes: Sequence[str]) -> list[Keys]:
-    """Return what each row of a source is known by.
+    """Return the keys that identify each row of a source.
 
     Args:
-        source: Its name in the recipe. Sample sets of one package may show the same rows in several ways, as BBC's
-            articles and their headlines: these rows are known by their names, too, which never change.
-        names: Of the examples.
-        hashes: As :func:`identify` returns them; an empty one is not known.
+        source: Its name in the recipe. Sample sets of one package may contain the same rows in several forms, such as
+            BBC's articles and their headlines: these rows are also identified by their names, which never change.
+        names: Names of the examples.
+        hashes: As :func:`identify` returns them; an empty one identifies nothing.
     """
     package = SAMPLES[source].package if source in SAMPLES else None
     places = [() if package is None else (f"{package}/{name}",) for name in names]
@@ -79,14 +77,14 @@ def parse_known(run: str, sources: Mapping[str, str], record: Mapping[str, Any])
     """Read the rows of a run from its record.
 
     Args:
-        run: Its folder, for messages.
+        run: The folder of the run, for messages.
         sources: The source of each split.
         record: The content of its data.json.
 
     Raises:
-        KeyError: It has no hashes.
-        TypeError: It is damaged.
-        ValueError: It is damaged.
+        KeyError: The record has no hashes.
+        TypeError: The record is damaged.
+        ValueError: The record is damaged.
     """
     known = Known({}, (run,))
     for name in SPLIT_NAMES:

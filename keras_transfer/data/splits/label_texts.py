@@ -1,4 +1,4 @@
-"""Class names and label names as texts: one example of each class that needs no labelling."""
+"""Names of classes and labels as texts: one example of each class that needs no labelling."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal

@@ -1,7 +1,7 @@
-"""Where rows that earlier runs knew belong: in the split that they had there, or in none.
+"""The placement of rows of earlier runs: in the split that they were in, or in none.
 
-A network is rated too high on rows that it, or the network that it started from, was trained on. So a row that an
-earlier run trained on is never a validation or test row, whichever source, table, folder, column or fold has it. Where
+A network's metrics are too high on rows on which it, or the network that it started from, was trained. So a row that an
+earlier run trained on is never a validation or test row, whichever source, table, folder, column or fold it is in. If
 the recipe itself puts a known row into another split, the row is left out.
 """
 
@@ -27,14 +27,14 @@ Names = NDArray[np.object_]
 
 @dataclass(frozen=True)
 class Placement:
-    """What earlier runs knew of the rows of one source.
+    """What earlier runs recorded of the rows of one source.
 
     Attributes:
         source: The source.
         names: ``[rows]``, the name of each in messages.
-        known: ``[rows]``, the split that each row had in earlier runs; empty for new rows.
-        pins: ``[rows]``, the split that each has to be in: its own or, since groups stay together, that of its group;
-            empty for rows that may be drawn.
+        known: ``[rows]``, the split of each row in earlier runs; empty for new rows.
+        pins: ``[rows]``, the split in which each row has to be: its own or, since groups stay together, that of its
+            group; empty for rows that may be drawn.
     """
 
     source: Source
@@ -43,25 +43,25 @@ class Placement:
     pins: Names
 
     def fits(self, split: str) -> Flags:
-        """Return whether each row may be in a split that the recipe puts it into."""
+        """Return whether each row may be in the split into which the recipe puts it."""
         return self.consistent & ((self.pins == "") | (self.pins == split))
 
     @property
     def consistent(self) -> Flags:
-        """Whether the group of each row is in the split that the row itself had."""
+        """Whether the group of each row is in the split that the row itself was in."""
         return (self.known == "") | (self.known == self.pins)
 
     def at(self, rows: pd.DataFrame) -> "Placement":
-        """Return the same for some of the source's rows."""
+        """Return the placement of some of the source's rows."""
         at = self.source.rows.index.get_indexer(rows.index)
         return Placement(self.source, self.names[at], self.known[at], self.pins[at])
 
 
 def place(sources: Mapping[str, Source], config: DataConfig, known: Known) -> dict[str, Placement]:
-    """Look up the rows of all sources of a recipe.
+    """Look up the rows of all sources of a recipe in earlier runs.
 
     Args:
-        sources: By what they are for: the main source, and those of validation and test rows.
+        sources: By purpose: the main source, and those of validation and test rows.
         config: The recipe's data section.
         known: Rows of earlier runs.
     """
@@ -106,10 +106,10 @@ class LeftOut:
         self.lines: list[str] = []
 
     def keep(self, split: str, one: Placement, rows: pd.DataFrame, fits: Flags) -> pd.DataFrame:
-        """Return the rows that may be in a split, and note the others.
+        """Return the rows that may be in a split, and record the others.
 
         Raises:
-            DataError: None may.
+            DataError: No row may.
         """
         out = one.at(rows[~fits])
         if not len(out.names):
@@ -153,27 +153,27 @@ def _count(counts: Mapping[str, int]) -> str:
 
 
 def apportion(strata: Sequence[str], pins: Names, *, name: str, share: float, seed: int) -> Flags:
-    """Draw free rows so that a split, with the rows that it has already, has a share of all rows and of each stratum.
+    """Draw free rows so that a split, including rows that are already in it, has a share of all rows and each stratum.
 
     Args:
         strata: The stratum of each row.
         pins: The split of each row that has one; empty for rows that may be drawn.
         name: The split.
-        share: Of all rows, above 0 and below 1.
-        seed: For the choice within a stratum.
+        share: The share of all rows, above 0 and below 1.
+        seed: Seed of the choice within a stratum.
 
     Returns:
-        ``bool[rows]``: the rows that the split has already, and those drawn.
+        ``bool[rows]``: the rows that are already in the split, and those drawn.
     """
     kinds, stratum = np.unique(np.asarray(strata, str), return_inverse=True)
     count = len(kinds)
     inside, free = pins == name, pins == ""
     sizes, own, available = (np.bincount(stratum[rows], minlength=count) for rows in (pins == pins, inside, free))
-    # A stratum is not emptied: something of it is left to train on.
+    # A stratum is never exhausted: some of its rows remain for training.
     available -= (available > 0) & (available + own == sizes)
     missing = share * sizes - own
     taken = np.zeros(count, int)
-    # Of a stratum that has more than its share already, nothing is taken; the others still get theirs.
+    # From a stratum that already has more than its share, no row is taken; the others still get their shares.
     for _ in range(int(np.ceil(missing.clip(min=0).sum() - 1e-9))):
         open_strata = np.flatnonzero(taken < available)
         if not len(open_strata):

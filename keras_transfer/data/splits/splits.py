@@ -28,18 +28,18 @@ from keras_transfer.errors import DataError
 
 @dataclass(frozen=True)
 class Split:
-    """Some of a source's rows, ready to be read.
+    """Some of a source's rows.
 
     Attributes:
         name: ``train``, ``validation`` or ``test``.
-        examples: Images, texts, or what a plugin's task learns from.
+        examples: Images, texts, or examples that a plugin's task defines.
         targets: ``int64[n]``, an index into the classes, ``float32[n, outputs]``, or ``object[n]`` of transcripts.
         weights: ``float32[n]``, the weight of each example in training.
-        groups: ``object[n]`` of ``str``, the group of each example, of which cross-validation divides none; None
+        groups: ``object[n]`` of ``str``, the group of each example, which cross-validation does not divide; None
             without ``data.group``.
         whole: The split that this one is a fold of, whose features it shares; None if it is not a fold.
         rows: ``int64[n]``, the rows of that split.
-        notes: Lines for the user on how the rows were read, of a split that is only evaluated.
+        notes: Lines for the user on how the rows were read, for a split that is only evaluated.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Split:
         return len(self.examples)
 
     def select(self, indices: Sequence[int] | NDArray[np.int64]) -> "Split":
-        """Return a split of these rows, in this order."""
+        """Return a split with these rows, in this order."""
         index = np.asarray(indices, np.int64)
         groups = None if self.groups is None else self.groups[index]
         return Split(self.name, self.examples.select(index), self.targets[index], self.weights[index], groups)
@@ -69,7 +69,7 @@ class Split:
         return replace(self, examples=examples)
 
     def fingerprint(self, target: Target) -> str:
-        """Return a SHA-256 over names, contents and targets; of unchanged image files, the contents are not read."""
+        """Return a SHA-256 over names, contents and targets; unchanged image files are not read again."""
         digest = hashlib.sha256()
         for example, row in zip(self.examples.fingerprints, self.targets, strict=True):
             digest.update(f"{example}\0{target.fingerprint(row)}\n".encode("utf-8", "surrogatepass"))
@@ -83,16 +83,16 @@ def images_of(split: Split) -> ImageExamples:
 
 @dataclass(frozen=True)
 class Splits:
-    """The rows that a run trains on, selects weights by and is evaluated on.
+    """The rows on which a run trains, selects weights and is evaluated.
 
     Attributes:
         target: What the model predicts.
-        train: Rows to train on.
-        validation: Rows to select weights, thresholds and epochs by.
-        test: Rows to evaluate on.
+        train: Training rows.
+        validation: Rows for selecting weights, thresholds and epochs.
+        test: Rows for the final evaluation.
         notes: Lines for the user on how the splits were made.
-        known: What data.json records of rows that earlier runs knew; None if the recipe names no such run.
-        corrections: The rows that the recipe leaves out, and those that it gives other labels.
+        known: The record of rows of earlier runs in data.json; None if the recipe names no such run.
+        corrections: The rows that the recipe leaves out or relabels.
     """
 
     target: Target
@@ -129,12 +129,12 @@ class Splits:
         self.target.check_splits({split.name: split.targets for split in self})
 
     def with_gaps(self) -> "Splits":
-        """Return splits with a line on classes or labels that no validation or test row has."""
+        """Return splits with a line on classes or labels that do not occur in validation or test rows."""
         gaps = self.target.describe_gaps({split.name: split.targets for split in self})
         return replace(self, notes=(*self.notes, *gaps))
 
     def describe(self) -> dict[str, Any]:
-        """Return what data.json records: names, and for each split its counts, fingerprint and rows.
+        """Return the content of data.json: names, and for each split its counts, fingerprint and rows.
 
         Rows have their names and targets in ``rows`` and the hashes by which later runs know them in ``hashes``.
         Classes are in ``class_names`` and counted in ``classes``, labels in ``label_names`` and ``labels``, numbers in
@@ -171,7 +171,7 @@ def load_splits(
 
     Args:
         config: The recipe's data section; its ``example_kind`` makes examples of the rows.
-        seed: For drawing rows.
+        seed: Seed for drawing rows.
         given: The Python objects that names of sources refer to.
         known: Rows of earlier runs, which keep their splits.
         recorded: The content of data.json of a run that is read again: its rows are returned as they were divided and
@@ -242,7 +242,7 @@ def make_splits(division: Division, target: Target, config: DataConfig) -> Split
 
 
 def make_each(parts: Mapping[str, Part], target: Target, config: DataConfig) -> Splits:
-    """Make splits of parts, whatever is in them."""
+    """Make splits of parts, without checks."""
     train, validation, test = (make_split(name, parts[name], target, config) for name in SPLIT_NAMES)
     return Splits(target, train, validation, test)
 
@@ -288,7 +288,7 @@ def read_split(
         name: The split's name.
         source: As in a recipe.
         config: Names the columns of a table; its ``root`` is that of this source.
-        target: What the model predicts; the source may lack some of its classes or labels.
+        target: What the model predicts; some of its classes or labels may not occur in the source.
         given: The Python objects that names of sources refer to.
 
     Returns:
@@ -320,7 +320,7 @@ def _take_few(splits: Splits, config: DataConfig, seed: int) -> Splits:
 
 
 def _of_whole(config: DataConfig) -> DataConfig:
-    # A whole source is not divided by columns, and weights are for training alone.
+    # A whole source is not divided by columns, and weights are only for training.
     return config.model_copy(update={"stratify": ["label"], "weight": None, "split": None, "group": None})
 
 

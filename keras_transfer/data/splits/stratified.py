@@ -41,7 +41,7 @@ class Division:
     Attributes:
         parts: The rows by split.
         notes: Lines for the user on rows that earlier runs knew.
-        record: What data.json records of them; None if there are no earlier runs.
+        record: The entry in data.json on them; None if there are no earlier runs.
     """
 
     parts: Mapping[str, Part]
@@ -60,17 +60,17 @@ def divide(
 ) -> Division:
     """Divide a source as a recipe specifies: the only function that decides which split a row is in.
 
-    A row that an earlier run knew is in the split that it had there or, if the recipe puts it into another one, in
-    none. Further rows are in the split that the source defines (a ``test/`` folder, a column of splits). Otherwise the
-    recipe's share is drawn: test rows from all rows, then validation rows from the remaining ones; both are stratified,
-    keep groups together, and are the same on every machine. With folds, each row that no earlier run trained on or
-    selected weights by is a test row once.
+    A row of an earlier run is in the split that it was in or, if the recipe puts it into another one, in none. Further
+    rows are in the split that the source defines (a ``test/`` folder, a column of splits). Otherwise the recipe's share
+    is drawn: test rows from all rows, then validation rows from the remaining ones; both are stratified, keep groups
+    together, and are the same on every machine. With folds, each row on which no earlier run trained or selected
+    weights is a test row once.
 
     Args:
         source: The source.
-        target: What the model predicts: rows are drawn by its strata.
+        target: What the model predicts: it defines the strata.
         config: The recipe's data section.
-        seed: For drawing rows.
+        seed: Seed for drawing rows.
         read: Reads a source of validation or test rows by the data section that applies to it.
         known: Rows of earlier runs.
 
@@ -144,7 +144,7 @@ _HELD_OUT = ("test", "validation")
 
 
 def _read_own(config: DataConfig, read: Callable[[DataConfig], Source]) -> dict[str, Source]:
-    """The sources of their own that test and validation rows have."""
+    """The separate sources of test and validation rows."""
     others = {name: config.own_source(name) for name in _HELD_OUT}
     return {
         name: read(config.for_source(other, prefix=f"data.{name}."))
@@ -177,7 +177,7 @@ class _Draw:
     seed: int
 
     def share_if_possible(self, name: str, rows: pd.DataFrame, pins: Names) -> tuple[Flags, tuple[str, ...]]:
-        """The share that the recipe asks for; with ``validation: auto``, none if that is impossible, and a note."""
+        """The share that the recipe asks for; with ``validation: auto``, no rows and a note if that is impossible."""
         try:
             return self.share(name, rows, self.config.share(name), pins), ()
         except TooFewRowsError:
@@ -213,12 +213,12 @@ class _Draw:
         return drawn
 
     def fold(self, all_rows: pd.DataFrame, pins: Names) -> Flags:
-        """The fold that ``data.fold`` selects, of the rows that are pinned to no split."""
+        """The fold that ``data.fold`` selects, among the rows that are not pinned to a split."""
         rows = all_rows[pins == ""]
         if rows.empty:
             raise self._nothing_left("folds", int(self.config.folds or 0), all_rows, pins)
         folds, group = int(self.config.folds or 0), self.config.group
-        # Each fold needs one of these: a row of each class, or a group with one.
+        # Each fold needs a row of each class, or a group that contains one.
         own = self._label_strata(rows, least=folds, most=max(len(rows) // folds, 1))
         counts = Counter(own["label"] if group is None else own.groupby(group)["label"].unique().explode())
         smallest = min(counts, key=lambda name: counts[name])
@@ -258,7 +258,7 @@ class _Draw:
         return drawn
 
     def _label_strata(self, rows: pd.DataFrame, *, least: int, most: int) -> pd.DataFrame:
-        """The rows, with strata in place of labels."""
+        """The rows, with strata as labels."""
         return rows.assign(label=self.target.strata(self.target.encode(rows["label"]), least=least, most=most))
 
     def _join(self, rows: pd.DataFrame) -> "pd.Series[str]":
@@ -269,7 +269,7 @@ def _check_columns(source: Source, config: DataConfig) -> None:
     wanted = [("stratify", column) for column in config.stratify]
     wanted += [(key, getattr(config, key)) for key in ("group", "split") if getattr(config, key) is not None]
     for key, column in wanted:
-        # A source that was read has its own column of splits.
+        # A source has its own column of splits after it was read.
         if column not in source.rows.columns and not (key == "split" and source.rows["split"].any()):
             known = ", ".join(str(name) for name in source.rows.columns if name not in ("path", "split"))
             raise DataError(f"data.{key}: {source.name} has no column {column!r}. Columns: {known}.")

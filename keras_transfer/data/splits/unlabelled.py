@@ -1,4 +1,4 @@
-"""Examples without labels, divided so that a model that learns from them never sees a classifier's test rows."""
+"""Examples without labels, divided so that a model that is trained on them never sees a classifier's test rows."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -32,7 +32,7 @@ def load_unlabelled(
 
     Args:
         config: The recipe's data section. Sources of validation or test rows need no labels either.
-        seed: For drawing rows.
+        seed: Seed for drawing rows.
         given: The Python objects that names of sources refer to.
         known: Rows of earlier runs, which keep their splits.
         recorded: The content of data.json of a run that is read again: its rows are returned as they were divided and
@@ -69,7 +69,7 @@ def load_unlabelled(
 
 
 def _refuse_names(config: DataConfig) -> None:
-    """Refuse keys on classes for a source that has none."""
+    """Refuse keys that concern classes for a source without labels."""
     given = [f"data.{key}" for key in ("classes", "relabel", "merge_labels") if getattr(config, key)]
     if given:
         raise DataError(f"{' and '.join(given)}: {config.source} has no labels. Leave this out.")
@@ -89,7 +89,7 @@ def read_unlabelled_split(name: str, source: str, config: DataConfig, given: Map
 
 
 def _of_whole(config: DataConfig) -> DataConfig:
-    # A whole source is not divided by columns, and weights are for training alone.
+    # A whole source is not divided by columns, and weights are only for training.
     return _unlabelled(config.model_copy(update={"stratify": ["label"], "weight": None, "split": None, "group": None}))
 
 

@@ -69,7 +69,7 @@ def read_marks(file: Path, table: pd.DataFrame, column: str) -> NDArray[np.bool_
 
 
 def split_labels(file: Path, table: pd.DataFrame, column: str, separator: str) -> list[tuple[str, ...]]:
-    """Return the labels of each row of a column with a separator between them; a row that is empty has none."""
+    """Return the labels of each row of a column with a separator between them; an empty row has none."""
     check_written(file, table, column)
     absent = table[column].isna().tolist()
     values = ["" if no else value for value, no in zip(table[column].tolist(), absent, strict=True)]
@@ -83,12 +83,12 @@ def split_labels(file: Path, table: pd.DataFrame, column: str, separator: str) -
     return [tuple(sorted({part for part in row if part})) for row in parts]
 
 
-# A blank is often a part of a label, so that it counts only if no other mark is there.
+# A blank is often part of a label, so that it is considered only if there is no other separator.
 _SEPARATORS = ("|", ";", ",", "\t", "/")
 
 
 def find_separators(values: Sequence[Any]) -> dict[str, int]:
-    """Return what may be a separator between labels, and in how many values it is, the most frequent one first.
+    """Return possible separators between labels, with the number of values that contain each, most frequent first.
 
     Args:
         values: A column; only text counts. A blank is likely if the words between blanks are no more than the values.

@@ -1,4 +1,4 @@
-"""Columns of lists of labels: real lists, and the text that Python, pandas, NumPy or JSON write for them."""
+"""Columns of lists of labels: real lists, or their text as written by Python, pandas, NumPy or JSON."""
 
 import ast
 import json
@@ -30,7 +30,7 @@ def parse_list(text: str) -> Items | None:
     """Return the items of a list, a tuple or a set that Python, NumPy or JSON wrote.
 
     Args:
-        text: Any text. Nothing in it is run: only texts in quotes and numbers are read.
+        text: Any text. It is not evaluated: only quoted texts and numbers are read.
 
     Returns:
         Texts and numbers; None if it is not such a list.
@@ -73,14 +73,14 @@ def _read_item(match: "re.Match[str]") -> str | int | float | None:
             pass  # Python has escapes that JSON does not have
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes that do not exist
+            warnings.simplefilter("ignore")  # invalid escapes
             return str(ast.literal_eval(token))
     except (ValueError, SyntaxError):
         return None
 
 
 def _is_regular(bracket: str, gaps: Sequence[str]) -> bool:
-    """Whether items are separated by commas, the last one being optional; or by blanks, as NumPy writes arrays."""
+    """Whether items are separated by commas, the last one being optional, or by blanks, as in NumPy arrays."""
     if all(gap == "," for gap in gaps[:-1]) and (bracket != "(" or "," in gaps or not gaps):
         return True
     return bracket == "[" and not any(gaps)
@@ -105,7 +105,7 @@ def read_lists(file: Path, table: pd.DataFrame, column: str, separator: str | No
     """Return the labels of each row of a column of lists.
 
     Args:
-        column: Lists in all rows, or text that is a list; a row that is empty has no labels, as an empty list.
+        column: Lists in all rows, or text that is a list; an empty row has no labels, like an empty list.
         separator: The recipe's ``data.separator``.
 
     Returns:
@@ -144,7 +144,7 @@ def _is_blank(cell: Any) -> bool:
 
 
 def _is_surely_a_list(cell: Any, items: Items | None) -> bool:
-    """Whether a cell is a list and no text with a separator: [1] may be either."""
+    """Whether a cell is certainly a list, and not text with a separator: [1] may be either."""
     if isinstance(cell, str):
         quoted = re.match(r"\s*[\[({]\s*u?['\"]", cell) is not None and _CLOSING[cell.strip()[0]] == cell.strip()[-1]
         return quoted or (items is not None and any(isinstance(item, str) for item in items))
@@ -190,5 +190,5 @@ def _to_names(file: Path, column: str, cells: Sequence[Any], lists: Sequence[Ite
 
 
 def describe_lists(column: str) -> str:
-    """Return the line for users on a column of lists."""
+    """Return the line for users about a column of lists."""
     return f"Column {column!r} has lists of labels."

@@ -1,4 +1,4 @@
-"""What people call training, validation and test rows: names of folders, and values of a column."""
+"""Names for training, validation and test rows: names of folders, and values of a column."""
 
 from collections.abc import Iterable
 
@@ -15,7 +15,7 @@ _OTHER_NAMES = {
 
 
 def find_split(name: str) -> str | None:
-    """Return the split that a name means, in any case; None if it means none.
+    """Return the split for a name, ignoring case; None if it is not the name of a split.
 
     Example:
         >>> find_split("Train"), find_split("val"), find_split("cat")
@@ -26,7 +26,7 @@ def find_split(name: str) -> str | None:
 
 
 def find_twins(names: Iterable[str]) -> dict[str, list[str]]:
-    """Return the splits that several names stand for, each with these names."""
+    """Return the splits that have several names, each with these names."""
     read: dict[str, list[str]] = {}
     for name in names:
         split = find_split(name)
@@ -36,7 +36,7 @@ def find_twins(names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def describe_names(names: Iterable[str]) -> str | None:
-    """Return which name is which split, as in ``Train -> train``; None if all have the names of the splits."""
+    """Return which name means which split, such as ``Train -> train``; None if all are the standard names."""
     read = {name: find_split(name) for name in names}
     if all(name == split for name, split in read.items()):
         return None

@@ -1,4 +1,4 @@
-"""Tables of any length, read in pieces and as often as needed."""
+"""Tables of any length, read in pieces and repeatedly if needed."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -35,8 +35,8 @@ class PieceSize:
     """How much of a table is in memory at a time.
 
     Attributes:
-        rows: Most rows of a piece.
-        bytes: A piece ends with the row by which its texts and encoded images have that many bytes.
+        rows: Maximum number of rows of a piece.
+        bytes: A piece ends with the row at which its texts and encoded images reach that many bytes.
     """
 
     rows: int
@@ -44,7 +44,7 @@ class PieceSize:
 
 
 class TableStream:
-    """A table that is read as :func:`read_table` reads it, in pieces.
+    """A table that is read in pieces, in the same way as by :func:`read_table`.
 
     Args:
         file: A ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet`` file.
@@ -85,7 +85,7 @@ class TableStream:
         """Read the table from its start.
 
         Yields:
-            Frames with the columns of the whole table. The index is the position of each row in it.
+            Frames with the columns of the whole table. The index is the position of each row in the table.
 
         Raises:
             DataError: As above.

@@ -57,13 +57,13 @@ def read_table(
 ) -> Table:
     """Read a table.
 
-    Text is Python's own type: pandas' strings cannot hold surrogates, which represent bytes that are not UTF-8.
+    Text is Python's own type: pandas' strings do not support surrogates, which represent bytes that are not UTF-8.
 
     Args:
         file: A ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet`` file.
-        encoding: Of text: ``auto`` or a name, as ``data.encoding``.
+        encoding: Encoding of text: ``auto`` or a name, as ``data.encoding``.
         delimiter: Between the fields of a CSV: ``auto``, ``tab`` or one character, as ``data.delimiter``.
-        key_of: What sets these two, for messages: from ``encoding`` to ``data.encoding`` or ``--encoding``.
+        key_of: The names of these two options in messages: from ``encoding`` to ``data.encoding`` or ``--encoding``.
 
     Raises:
         DataError: The file cannot be read, or can be read in two ways.
@@ -91,7 +91,7 @@ UNREADABLE = (ValueError, OSError, RecursionError, pa.ArrowException)
 
 
 def unreadable(file: Path, error: Exception, key_of: Callable[[str], str]) -> DataError:
-    """Return the error that a table cannot be read."""
+    """Return the error for a table that cannot be read."""
     if isinstance(error, UnicodeDecodeError):
         return DataError(
             f"Cannot read table {file}: {describe_undecodable(error)}. Set {key_of('encoding')} to the encoding of the "
@@ -114,9 +114,9 @@ def name_notes(file: Path, *notes: str | None) -> tuple[str, ...]:
 
 
 def parse_csv(text: TextIO, dialect: Dialect) -> tuple[list[str], Iterator[list[str | None]]]:
-    """Return the names of the columns of a CSV, and its rows, of which each has a field per column.
+    """Return the column names of a CSV, and its rows, which have a field per column.
 
-    Python's reader: pandas' uses the first fields of rows that are too long as an index.
+    Uses Python's reader: pandas' reader would treat the first fields of rows that are too long as an index.
 
     Raises:
         ValueError: The header has no names, or a row too many fields.
@@ -175,7 +175,7 @@ def parse_jsonl(text: TextIO) -> Iterator[dict[str, Any]]:
 
 
 def _take_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; Python alone would use the last of two equal keys."""
+    """Build a JSON object; by default, Python would use the last of two equal keys."""
     names = [name for name, _ in pairs]
     twice = [name for name in names if names.count(name) > 1] if len(set(names)) < len(names) else []
     if twice:
@@ -191,7 +191,7 @@ def _load_parquet(file: Path) -> pd.DataFrame:
 
 
 def check_column_names(names: Sequence[str]) -> None:
-    """Refuse a table with two columns of one name.
+    """Refuse a table with duplicate column names.
 
     Raises:
         ValueError: With the name.
@@ -202,12 +202,12 @@ def check_column_names(names: Sequence[str]) -> None:
 
 
 def to_series(column: Any, *, keeps_integers: bool = False) -> "pd.Series[Any]":
-    """Return a column of Arrow as pandas has it.
+    """Convert an Arrow column to pandas.
 
     Parquet does not validate text, and pandas would fail on bytes that are not UTF-8 without naming the row.
 
     Args:
-        keeps_integers: Whether whole numbers stay whole if some are missing; pandas makes floats of them.
+        keeps_integers: Whether integers stay integers if values are missing; pandas would convert them to floats.
     """
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if str(kind) not in _BYTES:
@@ -218,7 +218,7 @@ def to_series(column: Any, *, keeps_integers: bool = False) -> "pd.Series[Any]":
 
 
 def is_utf8(text: str) -> bool:
-    """Return whether a text can be encoded; one with surrogates cannot."""
+    """Return whether a text can be encoded; text with surrogates cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -299,7 +299,7 @@ def suggest_encoding(file: Path) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """Return the kind of a table's value, in words."""
+    """Return the type of a table's value, in words."""
     if isinstance(value, str):
         return "text"
     if isinstance(value, bool):

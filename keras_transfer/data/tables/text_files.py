@@ -1,4 +1,4 @@
-"""Files of text as they are written: their encoding, and the delimiter of a CSV."""
+"""Text files: their encoding, and the delimiter of a CSV."""
 
 import codecs
 import contextlib
@@ -36,7 +36,7 @@ class Decoded:
 
     Attributes:
         text: Without a byte order mark. A byte that is not UTF-8 is a surrogate.
-        note: How it was decoded, if that is not as UTF-8.
+        note: How it was decoded, if not as UTF-8.
     """
 
     text: str
@@ -47,7 +47,7 @@ def decode_text(data: bytes, encoding: str = AUTO) -> Decoded:
     """Decode the content of a file.
 
     Args:
-        encoding: ``auto``: by its byte order mark, else UTF-8; or the name of an encoding.
+        encoding: ``auto``: according to its byte order mark, else UTF-8; or the name of an encoding.
 
     Raises:
         UnicodeDecodeError: It is not text in this encoding.
@@ -61,7 +61,7 @@ def decode_text(data: bytes, encoding: str = AUTO) -> Decoded:
 
 
 def open_decoded(file: Path, encoding: str = AUTO, *, newline: str | None = "") -> TextIO:
-    """Open a file as :func:`decode_text` decodes its content, without reading it at once.
+    """Open a file like :func:`decode_text` decodes its content, without reading it as a whole.
 
     Args:
         newline: As ``open`` takes it.
@@ -72,14 +72,14 @@ def open_decoded(file: Path, encoding: str = AUTO, *, newline: str | None = "") 
     """
     codec, _ = _find_codec(_read_start(file), encoding)
     stream = file.open("r", encoding=codec, errors="surrogateescape" if codec == _UTF8 else "strict", newline=newline)
-    # Codecs with a byte order in their name take a mark for text.
+    # Codecs with a byte order in their name treat a mark as text.
     if codec != _UTF8 and stream.read(1) != "\ufeff":
         stream.seek(0)
     return stream
 
 
 def note_decoding(file: Path, encoding: str = AUTO) -> str | None:
-    """Return what :attr:`Decoded.note` would be, without reading the file at once.
+    """Return what :attr:`Decoded.note` would be, without reading the file as a whole.
 
     Raises:
         ValueError: As above.
@@ -98,7 +98,7 @@ def _read_start(file: Path) -> bytes:
 
 
 def _find_codec(start: bytes, encoding: str) -> tuple[str, str | None]:
-    """The codec of a file that starts with some bytes, and a line for the user if a mark decides it."""
+    """The codec of a file with the given first bytes, and a line for the user if a mark determines it."""
     marked = next((name for mark, name in _MARKS.items() if start.startswith(mark)), None)
     if encoding == AUTO:
         is_default = marked in (None, "utf-8")
@@ -110,7 +110,7 @@ def _find_codec(start: bytes, encoding: str) -> tuple[str, str | None]:
 
 
 def _note_utf8(data: BinaryIO, encoding: str) -> str | None:
-    """A line if bytes are probably UTF-8: in other encodings, letters with accents hardly form valid sequences."""
+    """A line if bytes are probably UTF-8: in other encodings, accented letters rarely form valid sequences."""
     decoder, is_ascii = codecs.getincrementaldecoder("utf-8")(), True
     try:
         while piece := data.read(_PIECE):
@@ -123,7 +123,7 @@ def _note_utf8(data: BinaryIO, encoding: str) -> str | None:
 
 
 def describe_undecodable(error: UnicodeDecodeError) -> str:
-    """Return which byte of a file is not text in its encoding, and in which line."""
+    """Return the byte of a file that is not text in its encoding, and its line."""
     line = error.object.count(b"\n", 0, error.start) + 1
     return f"byte 0x{error.object[error.start]:02x} in line {line} is not {error.encoding}"
 
@@ -134,7 +134,7 @@ class Dialect:
 
     Attributes:
         start: Where the header starts: spreadsheets may write a line ``sep=;`` before it.
-        note: Its name, if it is not the comma of a .csv or the tab of a .tsv.
+        note: The name of the delimiter, if it is not the comma of a .csv or the tab of a .tsv.
     """
 
     delimiter: str
@@ -147,8 +147,8 @@ def choose_dialect(open_text: Callable[[], TextIO], delimiter: str = AUTO, *, pr
 
     Args:
         open_text: Opens the content of the file, without translating line ends; may be called several times.
-        delimiter: ``auto``, ``tab`` or one character. Auto is the one that separates the names of the first line; if
-            several do, the one by which every row has as many fields as the first line.
+        delimiter: ``auto``, ``tab`` or one character. With ``auto``, the delimiter that separates the names of the
+            first line; if several do, the one with which every row has as many fields as the first line.
 
     Raises:
         ValueError: Several delimiters are possible.
@@ -172,7 +172,7 @@ def choose_dialect(open_text: Callable[[], TextIO], delimiter: str = AUTO, *, pr
 
 
 def read_records(text: TextIO, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Iterate over the records of a CSV, and the line that each starts in; blank lines are left out.
+    """Iterate over the records of a CSV, and the line in which each starts; blank lines are skipped.
 
     Raises:
         ValueError: Quotes are not closed, or follow a field.

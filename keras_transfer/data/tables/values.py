@@ -1,4 +1,4 @@
-"""Values that a Python object can have and a table cannot use: they cannot be compared, or not be written as text."""
+"""Values that a Python object can contain but a table does not support: not comparable, or not convertible to text."""
 
 import math
 import sys
@@ -16,7 +16,7 @@ from keras_transfer.console.text import show_value
 from keras_transfer.errors import DataError
 
 _ALWAYS_USABLE = (str, bytes, bytearray, bool, float, type(None))
-# Python refuses to write whole numbers of more digits as text, unless it is told otherwise.
+# By default, Python refuses to write integers with more digits as text.
 _MOST_DIGITS = 4300
 _MOST_SHOWN = 5
 
@@ -24,8 +24,8 @@ _MOST_SHOWN = 5
 def is_usable(value: Any) -> bool:
     """Return whether a value can be compared with itself and written as text.
 
-    A signalling NaN cannot be compared, a number of more than 4,300 digits cannot be written. Of lists, tuples, sets,
-    mappings and arrays, that holds if it holds for all that is in them.
+    A signalling NaN cannot be compared, a number of more than 4,300 digits cannot be written. For lists, tuples, sets,
+    mappings and arrays, this has to hold for all elements.
     """
     if isinstance(value, (*_ALWAYS_USABLE, np.generic)):
         return True
@@ -37,7 +37,7 @@ def is_usable(value: Any) -> bool:
         if isinstance(value, (list, tuple, set, frozenset)):
             return all(map(is_usable, value))
         if isinstance(value, Decimal) and value.is_finite() and value.adjusted() >= _MOST_DIGITS:
-            return False  # as a whole number, it has that many digits
+            return False  # as an integer, it has that many digits
         str(value)
         value != value  # noqa: B015 - it is asked whether that raises
     except Exception:  # what an object of any class raises, or a list that contains itself
@@ -49,7 +49,7 @@ def check_values(where: str | Path, table: pd.DataFrame, columns: Iterable[str],
     """Refuse columns with values that cannot be compared or written as text, before anything else looks at them.
 
     Args:
-        columns: Those that are used; others may be missing.
+        columns: The columns that are used; they may be missing.
         first: The position of the first row, if the table is a part of another one.
 
     Raises:
@@ -82,8 +82,8 @@ def to_numbers(values: Sequence[Any]) -> NDArray[np.float64]:
     """Return numbers, and text that is a number, as ``float64[n]``.
 
     Args:
-        values: Anything that :func:`check_values` lets pass. What is not a number becomes NaN, and a number that is too
-            large for float64 infinite.
+        values: Any values that :func:`check_values` accepts. Values that are not numbers become NaN, and numbers that
+            are too large for float64 become infinite.
     """
     try:
         numbers = np.asarray(pd.to_numeric(pd.Series(values, dtype=object), errors="coerce"))

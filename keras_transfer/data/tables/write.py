@@ -1,4 +1,4 @@
-"""Write tables: whole or not at all, in the format that the suffix names."""
+"""Write tables atomically, in the format of the suffix."""
 
 import csv
 import io
@@ -25,7 +25,7 @@ def write_table(file: Path, table: pd.DataFrame) -> None:
     """Write a table.
 
     Missing values are empty in CSV and null elsewhere. Lists and mappings are JSON in CSV. A byte that was not UTF-8
-    when the table was read is written as it was.
+    when the table was read is written unchanged.
 
     Args:
         file: Of one of :data:`WRITABLE`; its folder exists.
@@ -54,7 +54,7 @@ def write_part(file: Path, table: pd.DataFrame) -> None:
 
 
 def join_parts(file: Path, parts: Sequence[Path], columns: Sequence[str]) -> None:
-    """Write a table from its parts, one of which is in memory at a time.
+    """Write a table from its parts, of which only one is in memory at a time.
 
     Args:
         file: As for :func:`write_table`. It is not on the disk when this returns: see :func:`whole`.
@@ -71,10 +71,10 @@ def join_parts(file: Path, parts: Sequence[Path], columns: Sequence[str]) -> Non
 
 @dataclass(frozen=True)
 class _Format:
-    """How tables of one suffix are written.
+    """How tables with a suffix are written.
 
     Attributes:
-        header: From names of columns to what a file starts with.
+        header: From column names to the first bytes of a file.
     """
 
     header: Callable[[Sequence[str]], bytes]
@@ -125,7 +125,7 @@ def _write_parquet(file: Path, table: pd.DataFrame) -> None:
 
 
 def _is_writable(kind: Any) -> bool:
-    """Parquet has no mapping without keys."""
+    """Whether a type can be written to Parquet, which does not support mappings without keys."""
     inner = [kind.field(place).type for place in range(kind.num_fields)]
     return bool(inner or not pa.types.is_struct(kind)) and all(map(_is_writable, inner))
 
@@ -149,14 +149,14 @@ def _join_parquet(file: Path, parts: Sequence[Path]) -> None:
 
 
 def _write_array(file: Path, table: pd.DataFrame) -> None:
-    """The only column has arrays of one length."""
+    """Write a table whose only column has arrays of the same length."""
     (column,) = table.columns
     with file.open("wb") as opened:
         np.save(opened, np.stack(table[column].tolist()))
 
 
 def _join_arrays(file: Path, parts: Sequence[Path]) -> None:
-    """A part in memory at a time."""
+    """Join parts, of which only one is in memory at a time."""
     shapes = [np.load(part, mmap_mode="r").shape for part in parts]
     first = np.load(parts[0], mmap_mode="r")
     shape = (sum(rows for rows, _ in shapes), *first.shape[1:])
@@ -168,7 +168,7 @@ def _join_arrays(file: Path, parts: Sequence[Path]) -> None:
 
 
 def _unify(types: Sequence[Any]) -> Any:
-    """The type that a column would have if it were written at once; values of several types become texts."""
+    """The type that a column would have if it were written as a whole; mixed types become text."""
     known = [pa.schema([("x", one)]) for one in dict.fromkeys(types)]
     try:
         return pa.unify_schemas(known, promote_options="permissive").field(0).type
@@ -200,7 +200,7 @@ WRITABLE = tuple(suffix for suffix in _FORMATS if suffix != ".npy")
 
 
 def _rows(table: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
-    """A part of the table at a time: values of all columns at once would be many Python objects."""
+    """Convert a part of the table at a time: converting all columns at once would create many Python objects."""
     for start in range(0, len(table), _ROWS):
         part = table.iloc[start : start + _ROWS]
         yield from zip(*(part[name].tolist() for name in part.columns), strict=True)
@@ -213,7 +213,7 @@ def _write_lines(file: Path, lines: Iterator[str]) -> None:
 
 
 def _encode(text: str) -> bytes:
-    """In a text, a surrogate is a byte that was not UTF-8 or, from JSON, an escape."""
+    """Encode a text; a surrogate in it is a byte that was not UTF-8 or an escape from JSON."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -221,7 +221,7 @@ def _encode(text: str) -> bytes:
 
 
 def _to_plain(value: Any) -> Any:
-    """A value as JSON has it."""
+    """Convert a value to JSON types."""
     if isinstance(value, Mapping):
         return {str(key): _to_plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple, set, np.ndarray)):
@@ -243,7 +243,7 @@ def _to_cell(value: Any) -> str:
 
 
 def _to_column(column: "pd.Series[Any]") -> Any:
-    """As Arrow has it; values of several types become texts."""
+    """Convert a column to Arrow; mixed types become text."""
     try:
         return pa.Array.from_pandas(column)
     except (pa.ArrowException, ValueError, TypeError, OverflowError):

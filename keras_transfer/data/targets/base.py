@@ -1,4 +1,4 @@
-"""What a model predicts for an example: the interface that classes, labels, numbers and transcripts share."""
+"""The target of a model: the interface that classes, labels, numbers and transcripts share."""
 
 import json
 from abc import ABC, abstractmethod
@@ -57,24 +57,24 @@ class Target(ABC):
 
     @abstractmethod
     def encode(self, values: Iterable[Any]) -> Targets:
-        """Return labels as :meth:`read` returns them as an array; the names may be in another order."""
+        """Encode labels that :meth:`read` returned as an array; the names may be in another order."""
 
     @abstractmethod
     def decode(self, row: Any) -> Any:
-        """Return a row of the array as data.json and fingerprints have it."""
+        """Convert a row of the array for data.json and fingerprints."""
 
     @abstractmethod
     def strata(self, targets: Targets, *, least: int, most: int) -> list[str]:
         """Return the stratum of each row.
 
         Args:
-            least: The least number of rows of a stratum; a class is a stratum whatever its number.
-            most: The largest number of strata; classes are strata whatever their number.
+            least: The minimum number of rows of a stratum; a class is always a stratum.
+            most: The maximum number of strata; classes are always strata.
         """
 
     @abstractmethod
     def describe(self, targets: Targets) -> dict[str, Any]:
-        """Return what data.json records about the rows of a split."""
+        """Return the entry in data.json on the rows of a split."""
 
     @abstractmethod
     def headline(self) -> str:
@@ -107,7 +107,7 @@ class Target(ABC):
         """
 
     def describe_gaps(self, splits: Mapping[str, Targets]) -> list[str]:
-        """Return lines on classes or labels that no row of an evaluated split has."""
+        """Return lines on classes or labels that do not occur in an evaluated split."""
         return []
 
     def check_names(self, source: str, names: Sequence[str], values: Sequence[Any]) -> None:
@@ -144,6 +144,6 @@ def describe_absent(split: str, names: Sequence[str], what: str) -> str:
 
 
 def describe_range(counts: NDArray[Any]) -> str:
-    """Return the smallest and the largest of some counts, as in ``3 to 12``."""
+    """Return the minimum and maximum of counts, such as ``3 to 12``."""
     few, many = int(counts.min()), int(counts.max())
     return f"{few:,}{f' to {many:,}' if many > few else ''}"

@@ -53,7 +53,7 @@ class ClassTarget(Target):
         return f"{describe_range(self._count(targets))} examples in each of {len(self.names)} classes"
 
     def check_source(self, name: str, values: Sequence[Any]) -> None:
-        """Refuse a single class, and classes that mostly have a single row, because those are not classes."""
+        """Refuse a single class, and classes that mostly have one row, since these are probably not classes."""
         if len(self.names) < 2:
             raise DataError(
                 f"Data source {name} has only one class: {self.names[0]!r}. A classifier needs at least two. Add "

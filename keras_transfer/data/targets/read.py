@@ -1,7 +1,7 @@
-"""What a model predicts for each example: one class, several labels, numbers, or a transcript.
+"""Targets: one class, several labels, numbers, or a transcript for each example.
 
-A target defines what the label columns of a table mean, how their values become arrays, by which strata rows are
-divided, and which rows cannot be learned from. ``heads`` defines the network's part.
+A target defines the meaning of a table's label columns, the encoding of their values as arrays, the strata by which
+rows are divided, and which rows cannot be learned from. ``heads`` defines the network's part.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is said in a recording."""
+"""Transcripts of recordings."""
 
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,14 +13,14 @@ from keras_transfer.data.tables.tables import check_written, kind_of, some_value
 from keras_transfer.data.targets.base import Labels, Target, Targets
 from keras_transfer.errors import ConfigError, DataError
 
-# As typed, and as typeset: Whisper writes the first of each.
+# As typed, and as typeset: Whisper writes the first of each pair.
 _INNER_MARKS = {"'": "'", "\u2019": "'", "\u02bc": "'", "-": "-", "\u2010": "-", "\u2011": "-"}
-# Invisible, but part of the spelling of Persian and of Indic words.
+# Invisible, but part of the spelling of Persian and Indic words.
 _JOINERS = "\u200c\u200d"
 
 
 def normalize(text: str, rule: str) -> str:
-    r"""Return a transcript as a rule has it. To apply a rule twice changes nothing more.
+    r"""Normalize a transcript according to a rule. The result does not change if the rule is applied again.
 
     Args:
         rule: ``whitespace``: Unicode NFC, and one space for each run of white space, with none at the ends; ``lower``:
@@ -48,7 +48,7 @@ def _lower(text: str) -> str:
 
 
 def _keep_words(text: str) -> str:
-    # Soft hyphens and direction marks are inside of words, and must not divide them.
+    # Soft hyphens and direction marks occur within words, and must not divide them.
     text = "".join(mark for mark in _lower(text) if mark in _JOINERS or unicodedata.category(mark) != "Cf")
     padded = f" {text} "
     triples = zip(padded, text, padded[2:], strict=False)
@@ -63,8 +63,8 @@ def _keep(mark: str, is_within: bool) -> str:
 
 
 def _is_of_word(mark: str) -> bool:
-    """Whether it is a letter, a digit, or a mark on one: vowels of many scripts are marks."""
-    # For Unicode, one of the apostrophes is a letter.
+    """Whether it is a letter, a digit, or a combining mark: vowels of many scripts are marks."""
+    # In Unicode, one of the apostrophes is a letter.
     return mark not in _INNER_MARKS and (mark in _JOINERS or unicodedata.category(mark)[0] in "LNM")
 
 
@@ -128,7 +128,7 @@ TRANSCRIPTS = TranscriptTarget(("text",))
 
 
 def _read_texts(file: Path, table: pd.DataFrame, column: str) -> list[str]:
-    """The transcripts as they are written; "" for a row without one, which the scan reports."""
+    """The original transcripts; "" for a row without one, which the scan reports."""
     check_written(file, table, column)
     absent, values = table[column].isna().tolist(), table[column].tolist()
     texts = ["" if no else value for value, no in zip(values, absent, strict=True)]

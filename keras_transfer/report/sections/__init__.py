@@ -1,8 +1,8 @@
 """The sections of the page, in their order.
 
 A section is made by a function from :class:`Content` to a :class:`Section`, or to None if the run has nothing to show
-there. It fills in a template of ``report/templates``; what depends on the kind of target goes by the report's type
-(``functools.singledispatch``), what depends on the kind of example through the run's task.
+there. It fills in a template of ``report/templates``; code for the kind of target depends on the report's type
+(``functools.singledispatch``), code for the kind of example is in the run's task.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""How much better predictions get if the least confident ones are left to a person."""
+"""How predictions improve if the least confident ones are left to a person."""
 
 from dataclasses import dataclass
 from functools import singledispatch
@@ -18,10 +18,10 @@ _COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
 
 @dataclass(frozen=True)
 class Level:
-    """What remains at a confidence.
+    """Accuracy and coverage at a confidence threshold.
 
     Attributes:
-        confidence: The least probability of a predicted class.
+        confidence: The minimum probability of a predicted class.
         coverage: Share of the rows that reach it.
     """
 
@@ -33,12 +33,12 @@ class Level:
 
 @dataclass(frozen=True)
 class Confidence:
-    """How sure a model is of each row.
+    """The model's confidence for each row.
 
     Attributes:
         values: ``[n]``, as ``predict --min-confidence`` compares them.
         right: ``bool[n]``, whether the prediction is right.
-        measure: What the share of right ones is called.
+        measure: The name of the share of right predictions.
     """
 
     values: NDArray[np.floating[Any]]
@@ -82,7 +82,7 @@ def _(report: ClassificationReport, content: Content, rows: Rows) -> Confidence:
 
 @_confidence.register
 def _(report: MultilabelReport, content: Content, rows: Rows) -> Confidence | None:
-    """Of a row's decisions the least certain one."""
+    """Use the least certain decision of each row."""
     if content.runs:  # each has thresholds of its own
         return None
     present = content.head.present(rows.predicted)
@@ -91,7 +91,7 @@ def _(report: MultilabelReport, content: Content, rows: Rows) -> Confidence | No
 
 
 def find_levels(confidence: NDArray[np.floating[Any]], right: NDArray[np.bool_]) -> list[Level]:
-    """Return what remains at each confidence that a row has, the most confident rows first.
+    """Return accuracy and coverage at the confidence of each row, the most confident rows first.
 
     Args:
         confidence: ``[n]``; rows of one confidence are taken together.

@@ -1,4 +1,4 @@
-"""Whether probabilities can be taken at their word."""
+"""Whether probabilities are reliable."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -58,7 +58,7 @@ def _bins(content: Content) -> dict[str, Sequence[ReliabilityBin]]:
 
 def _chart(bins: dict[str, Sequence[ReliabilityBin]]) -> Chart:
     series = [Series([(0, 0), (1, 1)], style="reference")]
-    # What counts is drawn last, in the first colour.
+    # The most important series is drawn last, in the first colour.
     for colour, (name, part) in zip(range(len(bins), 0, -1), bins.items(), strict=True):
         series.append(Series([(one.confidence, one.accuracy) for one in part], name, "marked", colour))
     last = list(bins.values())[-1]

@@ -1,4 +1,4 @@
-"""Which classes are taken for which."""
+"""Which classes are confused with which."""
 
 from dataclasses import dataclass
 
@@ -34,7 +34,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two classes of which one is taken for the other.
+    """Two classes of which one is predicted instead of the other.
 
     Attributes:
         true: Index of the true class.
@@ -50,12 +50,12 @@ class Pair:
 
     @property
     def anchor(self) -> str:
-        """Where its examples are."""
+        """The anchor of its examples."""
         return f"pair-{self.true}-{self.predicted}"
 
 
 def confusion(content: Content) -> Section | None:
-    """Return the matrix as a heat map, if it can be read, and the pairs that are confused most often."""
+    """Return the matrix as a heat map, if it is small enough, and the pairs that are confused most often."""
     report = content.report
     if not isinstance(report, ClassificationReport):
         return None
@@ -77,7 +77,7 @@ def confusion(content: Content) -> Section | None:
 
 def _cells(counts: IntArray) -> list[list[Cell]]:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    # What is not zero is never shown as if it were.
+    # A value that is not zero is never shown as zero.
     levels = np.where(counts > 0, np.maximum(np.ceil(shares * LEVELS), 1), 0).astype(int)
     size = range(len(counts))
     return [[Cell(int(counts[i, j]), int(levels[i, j]), i == j) for j in size] for i in size]

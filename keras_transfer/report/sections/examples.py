@@ -1,4 +1,4 @@
-"""The rows with the largest losses, and rows of the classes that are confused most often, with what explains them."""
+"""The rows with the largest losses, and rows of the most confused classes, with their explanations."""
 
 import base64
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ LARGEST = 24
 
 _GONE = "It is gone or has changed since the run."
 _LEVELS = (0.1, 0.3, 0.55, 0.8)
-# Of a stretch of text without evidence, its two ends are shown.
+# A long stretch of text without evidence is shortened to its two ends.
 _LONGEST_STRETCH, _END = 280, 120
 _LONGEST_PLAIN = 700
 
@@ -72,7 +72,7 @@ class _Mark:
 
 @dataclass(frozen=True)
 class _Card:
-    """What is shown of a row."""
+    """The content of a row's card."""
 
     row: int
     name: str
@@ -102,7 +102,7 @@ def _make_cards(content: Content, rows: Rows, report: Report, chosen: Sequence[i
 def show_rows(
     content: Content, rows: Rows, chosen: Sequence[int], outputs: Sequence[tuple[int, ...]]
 ) -> Sequence[Shown]:
-    """Return what the task shows of some rows; those whose examples are gone have a problem.
+    """Return rows prepared by the task for showing; missing examples have a problem.
 
     Args:
         outputs: For each of these, the outputs to explain.
@@ -150,7 +150,7 @@ def to_uri(file: EncodedImage | EncodedAudio) -> str:
 
 @singledispatch
 def _describe(report: Report, content: Content, row: int, predicted: Any, target: Any) -> _Facts:
-    """What is true and what was predicted, in words."""
+    """The true and the predicted target, in words."""
     shown = str(content.head.to_prediction("", predicted)).replace("\t", " ")
     return [("true", [(str(content.run.target.decode(target)), "")]), ("predicted", [(shown, "")])]
 
@@ -182,7 +182,7 @@ def _probability(value: float) -> str:
 
 
 def _colour(pieces: Sequence[Piece]) -> list[_Mark]:
-    """Group pieces by the strength of their evidence; what has none is shortened."""
+    """Group pieces by the strength of their evidence; text without evidence is shortened."""
     largest = max((abs(piece.attribution) for piece in pieces), default=0.0)
     if not largest:
         whole = "".join(piece.text for piece in pieces)

@@ -1,4 +1,4 @@
-"""The top of the page: the result first, beside what it has to be compared with."""
+"""The top of the page: the result first, next to the values to compare it with."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ class Compared:
     Attributes:
         low: Lower end of its interval, if that is known.
         high: Upper end.
-        is_ours: Whether it is the run's.
+        is_ours: Whether it is the value of the run.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Headline:
 
 
 def make_header(content: Content) -> tuple[str, Markup]:
-    """Return the title of the document, and what is above the sections."""
+    """Return the title of the document, and the content above the sections."""
     config = content.run.config
     source = content.source or config.data.source
     name = PurePath(source).name or source
@@ -164,7 +164,7 @@ def _(report: TranscriptReport) -> Headline:
 
 
 def _compare(content: Content, headline: Headline) -> list[Compared]:
-    """The run's figure beside that of the solved head alone, and of predicting the same for every row."""
+    """The run's metric next to that of the solved head alone, and of a constant prediction."""
     report = content.report
     if report is None or headline.value is None or content.summary is not None:
         return []
@@ -182,7 +182,7 @@ def _compare(content: Content, headline: Headline) -> list[Compared]:
 
 @singledispatch
 def _constant(report: Report, content: Content) -> tuple[str, float] | None:
-    """What the same prediction for every row would have given, learned from the training rows alone."""
+    """The result of a constant prediction, learned only from the training rows."""
     return None
 
 
@@ -223,7 +223,7 @@ def _score_constant(name: str, constant: Floats, content: Content) -> tuple[str,
 
 
 def _scale(compared: list[Compared]) -> list[dict[str, float]]:
-    """Where each value and interval lies on a line of length 100 that begins at 0."""
+    """The positions of values and intervals on a line of length 100 that starts at 0."""
     if not compared:
         return []
     top = max(one.high or one.value for one in compared)

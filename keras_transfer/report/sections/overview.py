@@ -1,4 +1,4 @@
-"""What was trained on what, the runs of a cross-validation, and by what a run can be repeated."""
+"""What was trained on which data, the runs of a cross-validation, and how to repeat a run."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What exports with quantized weights lost, as their proof measured it."""
+"""What exports with quantized weights lost, according to their checks."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ class Quantized:
     """A quantized export.
 
     Attributes:
-        size_bytes: Of the model's file or files, without what lies beside it.
+        size_bytes: Size of the model's file or files, without other files.
     """
 
     path: str
@@ -27,18 +27,18 @@ class Quantized:
 
     @property
     def change(self) -> float:
-        """Of the metric; less than 0 if it is worse. Without a minus before zero, as the others."""
+        """The change of the metric; less than 0 if it is worse. Never -0."""
         return 0.0 - self.drop.drop
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Of the change."""
+        """The interval of the change."""
         low, high = self.drop.interval
         return 0.0 - high, 0.0 - low
 
     @property
     def allowed(self) -> float:
-        """The least change for which an export is written."""
+        """The lowest change with which an export is written."""
         return 0.0 - self.drop.max_drop
 
 
@@ -61,7 +61,7 @@ def quantized(content: Content) -> Section | None:
 
 
 def find_quantized(run: Run) -> list[Quantized]:
-    """Return the quantized exports in a run folder; those that are damaged, or not proved, are left out."""
+    """Return the quantized exports in a run folder, without those that are damaged or unchecked."""
     found = []
     for path in sorted((run.folder / EXPORT).glob("*/*")):
         exporter = find_exporter(path)

@@ -1,4 +1,4 @@
-"""Predicted numbers against true ones, and what is left over."""
+"""Predicted numbers against true ones, and their residuals."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""How well probabilities separate classes and labels, whatever the threshold: ROC and precision-recall curves."""
+"""How well probabilities separate classes and labels at any threshold: ROC and precision-recall curves."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,14 +60,14 @@ def thresholds(content: Content) -> Section | None:
 
 @singledispatch
 def _outputs(report: Report, rows: Rows) -> Sequence[int]:
-    """The outputs that have rows and lack them in others."""
+    """The outputs that have both positive and negative rows."""
     return ()
 
 
 @_outputs.register
 def _(report: ClassificationReport, rows: Rows) -> Sequence[int]:
     counts = np.bincount(rows.targets, minlength=rows.predicted.shape[1])
-    # Of two classes, the second one's curve says all, as its AUROC does.
+    # For two classes, the second one's curve is sufficient, as is its AUROC.
     return [1] if len(counts) == 2 and counts.all() else _most_frequent(counts, len(rows)) if len(counts) > 2 else []
 
 

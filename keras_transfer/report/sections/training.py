@@ -1,4 +1,4 @@
-"""How loss and metric went over the epochs, and what more labels would gain."""
+"""Loss and metric over the epochs, and the gain from more labels."""
 
 import json
 from typing import Any, Literal
@@ -28,7 +28,7 @@ def training_curves(content: Content) -> Section | None:
 
 
 def read_history(run: Run) -> list[dict[str, Any]]:
-    """Return the lines of history.jsonl that can be read: a run folder may come from a stranger."""
+    """Return the readable lines of history.jsonl: a run folder may be untrusted."""
     try:
         text = (run.folder / HISTORY).read_text(encoding="utf-8")
         lines = [json.loads(line) for line in text.splitlines()[:_MOST_EPOCHS]]
@@ -38,7 +38,7 @@ def read_history(run: Run) -> list[dict[str, Any]]:
 
 
 def _metrics(lines: list[dict[str, Any]]) -> list[str]:
-    """What is measured on training rows every epoch."""
+    """The metrics on training rows in every epoch."""
     other = ("epoch", "seconds", "strength", "learning_rate")
     found = dict.fromkeys(name for line in lines for name, value in line.items() if is_number(value))
     return [name for name in found if name not in other and not name.startswith("val_")]
@@ -70,7 +70,7 @@ _ANCHOR, _TITLE = "learning-curve", "More labels"
 
 
 def learning_curve(content: Content) -> Section | None:
-    """Return the score of the solved head by the number of labels, and what twice as many are expected to give."""
+    """Return the score of the solved head by the number of labels, and the forecast for twice as many."""
     curve = None if content.runs else content.run.learning_curve
     if curve is None:
         return None

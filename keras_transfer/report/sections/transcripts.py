@@ -1,4 +1,4 @@
-"""Of speech recognition: error rates, the worst transcripts with their recordings, and which errors are frequent."""
+"""Speech recognition: error rates, the worst transcripts with their recordings, and frequent errors."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,15 +19,15 @@ MOST_ERRORS = 15
 MOST_GROUPS = 30
 """Groups that are shown, those with the highest error rate."""
 
-# Longer texts are cut around their errors: as many equal words are shown on each side.
+# Longer texts are shortened around their errors: this many equal words are shown on each side.
 _MOST_EQUAL = 12
 _MOST_STEPS = 80
-# In seconds; speech is seldom longer than a network hears at once.
+# In seconds; most speech is shorter than a network hears at once.
 _BOUNDS = (0.0, 2.0, 5.0, 10.0, 20.0, 30.0, float("inf"))
 
 
 def error_rates(content: Content) -> Section | None:
-    """Return word and character error rate, what they are made of, and what training bought."""
+    """Return word and character error rates, their components, and the improvement by training."""
     report = content.report
     if not isinstance(report, TranscriptReport):
         return None
@@ -44,7 +44,7 @@ def error_rates(content: Content) -> Section | None:
 
 @dataclass(frozen=True)
 class _Card:
-    """What is shown of an utterance.
+    """The content of an utterance's card.
 
     Attributes:
         row: Its index.
@@ -53,7 +53,7 @@ class _Card:
         wrong: The number of wrong words.
         words: The number of words of the transcript.
         size: Its width and height.
-        note: What is not shown.
+        note: What is left out.
     """
 
     row: int
@@ -75,7 +75,7 @@ def worst_transcripts(content: Content) -> Section | None:
         return None
     counts = _count(content, rows)
     wrong = counts.edits.sum(axis=1)
-    # Of two with as many errors, the one with fewer words is worse.
+    # Of two with the same number of errors, the one with fewer words is worse.
     worst = [row for row in np.lexsort((counts.length, -wrong)).tolist() if wrong[row]][:LARGEST]
     shown = show_rows(content, rows, worst, [()] * len(worst)) if worst else []
     steps = align(
@@ -146,7 +146,7 @@ def _pair_words(step: Step) -> list[tuple[str, str]]:
 
 
 def _most_frequent(counts: Counter[tuple[str, str]]) -> list[tuple[tuple[str, ...], int]]:
-    """The first ones, in an order that does not depend on that of the rows."""
+    """The most frequent ones, in an order that does not depend on that of the rows."""
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MOST_ERRORS]
     return [(pair if pair[1] else pair[:1], count) for pair, count in ranked]
 
@@ -162,7 +162,7 @@ class _Part:
 
 
 def error_rates_by(content: Content) -> Section | None:
-    """Return the word error rate by group, and by the length of recordings, as far as these are known."""
+    """Return the word error rate by group, and by the length of recordings, if these are known."""
     rows = _transcribed(content)
     if rows is None:
         return None

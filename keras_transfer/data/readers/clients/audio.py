@@ -1,6 +1,6 @@
-"""Recordings as the model takes them: mono, at its rate, padded. It needs NumPy; soundfile and soxr if they are there.
+"""Recordings as the model takes them: mono, at its rate, padded. Needs NumPy; uses soundfile and soxr if installed.
 
-Without soundfile it reads WAV files of PCM by the standard library, and without soxr only those at the model's rate.
+Without soundfile, the standard library reads PCM WAV files, and without soxr only those at the model's rate are read.
 """
 
 import io

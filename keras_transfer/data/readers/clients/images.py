@@ -1,4 +1,4 @@
-"""Images as the model takes them: decoded, upright, on white, and square. It needs NumPy and Pillow."""
+"""Images as the model takes them: decoded, upright, on white, and square. Needs NumPy and Pillow."""
 
 import contextlib
 import io
@@ -44,7 +44,7 @@ def decode(content, most):
         mode = {"1": "L", "P": "RGB", "PA": "RGBA"}.get(image.mode, image.mode)
         x = np.atleast_3d(image.convert("RGBA" if "transparency" in image.info else mode)).astype(int)
         exif = Image.Exif()
-        with contextlib.suppress(Exception):  # a damaged one counts as none
+        with contextlib.suppress(Exception):  # damaged EXIF is ignored
             exif.load(image.info.get("exif", b""))
     if image.format == "GIF" and x.shape[2] == 4:
         x = np.where(x[..., 3:] > 0, x[..., :3], 255)
@@ -65,4 +65,4 @@ def weights(old, other, rule):
     triangle = np.maximum(1 - np.abs(distances) / max(kept / new, 1), 0)
     whole, top, left = np.zeros((size, old), np.float32), (size - new) // 2, (old - kept) // 2
     whole[top : top + new, left : left + kept] = triangle / triangle.sum(axis=1, keepdims=True)
-    return whole  # what stays 0 becomes white
+    return whole  # remaining zeros become white

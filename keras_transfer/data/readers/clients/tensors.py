@@ -1,4 +1,4 @@
-"""Tensors as the model takes them, of one example: from a .npz file, or a dictionary. It needs NumPy."""
+"""Tensors of one example as the model takes them, from a .npz file or a dictionary. Needs NumPy."""
 
 import numpy as np
 
@@ -9,6 +9,6 @@ def from_argument(argument):
 
 
 def load(folder, description):
-    """Return a function from tensors by name, without the dimension of the batch, to those of the model's types."""
+    """Return a function from tensors by name, without the batch dimension, to those of the model's types."""
     types = {x["name"]: x["dtype"] for x in description["inputs"]}
     return lambda tensors: {name: np.asarray(tensors[name], dtype) for name, dtype in types.items()}

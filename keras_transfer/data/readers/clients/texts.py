@@ -1,4 +1,4 @@
-"""Texts as the model takes them: the tokens of tokenizer.json. It needs NumPy and tokenizers."""
+"""Texts as the model takes them: the tokens of tokenizer.json. Needs NumPy and tokenizers."""
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -7,7 +7,7 @@ COLUMNS = {"token_ids": "ids", "segment_ids": "type_ids", "padding_mask": "atten
 
 
 def from_argument(argument):
-    """Return a text, or a pair of texts, which have a tab between them."""
+    """Return a text, or a pair of texts separated by a tab."""
     return tuple(argument.split("\t"))
 
 
@@ -27,7 +27,7 @@ def load(folder, description):
         parts = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
         first, second = len(parts[0]), sum(map(len, parts[1:]))
         kept = min(first, max(room - second, (room + 1) // 2 if len(parts) == 2 else room))
-        for part, most in zip(parts, (kept, room - kept), strict=False):  # pairs are cut by turns
+        for part, most in zip(parts, (kept, room - kept), strict=False):  # pairs are cut in turns
             part.truncate(most)
         encoded = tokenizer.post_process(*parts)
         missing = 0 if rule["pads_to_longest"] else rule["length"] - len(encoded)
