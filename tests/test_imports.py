@@ -1,4 +1,5 @@
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -8,10 +9,6 @@ import pytest
 import keras_transfer
 
 PACKAGE = Path(keras_transfer.__file__).parent
-MODULES = {
-    ".".join(file.relative_to(PACKAGE).with_suffix("").parts): ast.parse(file.read_text(encoding="utf-8"))
-    for file in sorted(PACKAGE.rglob("*.py"))
-}
 # Imports point left: to a group before, or within a package.
 GROUPS = (
     {"errors", "console"},
@@ -32,6 +29,14 @@ GROUPS = (
 RANKS = {name: rank for rank, group in enumerate(GROUPS) for name in group}
 
 
+@functools.cache
+def modules():
+    return {
+        ".".join(file.relative_to(PACKAGE).with_suffix("").parts): ast.parse(file.read_text(encoding="utf-8"))
+        for file in sorted(PACKAGE.rglob("*.py"))
+    }
+
+
 def own_imports(tree):
     """The package's modules that a file imports anywhere in it, for type checking alone included."""
     for node in ast.walk(tree):
@@ -40,11 +45,11 @@ def own_imports(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "keras_transfer":
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
-                yield inner if inner.removeprefix("keras_transfer.") in MODULES else node.module
+                yield inner if inner.removeprefix("keras_transfer.") in modules() else node.module
 
 
 def edges():
-    for name, tree in MODULES.items():
+    for name, tree in modules().items():
         if name == "__init__":
             continue
         for imported in own_imports(tree):
@@ -58,12 +63,12 @@ def package_of(module):
 
 
 def test_every_package_has_a_rank():
-    assert {package_of(name) for name in MODULES} - {"__init__"} == set(RANKS)
+    assert {package_of(name) for name in modules()} - {"__init__"} == set(RANKS)
 
 
 def test_the_root_holds_few_modules():
     roots = {"__init__", "errors", "model", "registry"}
-    assert {name for name in MODULES if "." not in name} == roots
+    assert {name for name in modules() if "." not in name} == roots
 
 
 def test_imports_point_left():
@@ -84,7 +89,7 @@ def test_run_does_not_import_recipe():
 def test_no_cycles():
     graph = {}
     for a, b in edges():
-        graph.setdefault(a, set()).add(f"{b}.__init__" if f"{b}.__init__" in MODULES else b)
+        graph.setdefault(a, set()).add(f"{b}.__init__" if f"{b}.__init__" in modules() else b)
     done, path = set(), []
 
     def visit(module):
@@ -107,13 +112,13 @@ def test_only_training_sets_trainable():
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "setattr":
                 yield from (a for a in node.args if isinstance(a, ast.Constant) and a.value == "trainable")
 
-    assert [name for name, tree in MODULES.items() if any(assigns(tree))] == ["training.phase"]
+    assert [name for name, tree in modules().items() if any(assigns(tree))] == ["training.phase"]
 
 
 def test_no_private_keras_and_no_assert():
     private = [
         (name, node.lineno)
-        for name, tree in MODULES.items()
+        for name, tree in modules().items()
         for node in ast.walk(tree)
         if (isinstance(node, ast.Import) and any(a.name.startswith("keras.src") for a in node.names))
         or (isinstance(node, ast.ImportFrom) and (node.module or "").startswith("keras.src"))
@@ -122,7 +127,7 @@ def test_no_private_keras_and_no_assert():
     ]
     assert private == []
     asserts = [
-        (n, node.lineno) for n, tree in MODULES.items() for node in ast.walk(tree) if isinstance(node, ast.Assert)
+        (n, node.lineno) for n, tree in modules().items() for node in ast.walk(tree) if isinstance(node, ast.Assert)
     ]
     assert asserts == []
 

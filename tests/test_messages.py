@@ -6,6 +6,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from keras_transfer import errors
 
 HOOKS = Path(__file__).parents[1] / "docs_hooks"
@@ -23,23 +25,25 @@ def load_hook(name):
     return module
 
 
-MESSAGES = load_hook("messages").collect_messages()
+@pytest.fixture(scope="module")
+def messages():
+    return load_hook("messages").collect_messages()
 
 
-def test_each_message_explains_what_to_do_next():
+def test_each_message_explains_what_to_do_next(messages):
     wanting = [
         f"{one.file}:{one.line}: {one.text}"
-        for one in MESSAGES
+        for one in messages
         if not one.parts[1] and not EVIDENT.search(one.text) and not REST.search(one.text)
     ]
     assert wanting == []
 
 
-def test_messages_of_all_kinds_are_found_whole():
+def test_messages_of_all_kinds_are_found_whole(messages):
     kinds = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
-    assert kinds - {one.error for one in MESSAGES} == {"TransferError", "TransferWarning"}
-    assert Counter(one.text.count("‹") == one.text.count("›") for one in MESSAGES)[False] == 0
-    parts = [one.parts for one in MESSAGES]
+    assert kinds - {one.error for one in messages} == {"TransferError", "TransferWarning"}
+    assert Counter(one.text.count("‹") == one.text.count("›") for one in messages)[False] == 0
+    parts = [one.parts for one in messages]
     assert (
         "There is no recipe ‹recipe›: no bundled recipe has this name, and there is no such file.",
         "Did you mean ‹…›?",

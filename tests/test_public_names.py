@@ -1,4 +1,5 @@
 import ast
+import functools
 import inspect
 import re
 from pathlib import Path
@@ -185,6 +186,7 @@ def undocumented():
         yield from (f"{name}: {inner}" for inner in _undocumented_in(tree))
 
 
+@functools.cache
 def _classes():
     """Each class of the package by its name, with those of other modules that have the same name."""
     found = {}
@@ -195,17 +197,18 @@ def _classes():
     return found
 
 
-CLASSES = _classes()
+@functools.cache
+def _methods_of_protocols():
+    return {
+        method.name
+        for nodes in _classes().values()
+        for node in nodes
+        if any(ast.unparse(base).startswith("Protocol") for base in node.bases)
+        for method in node.body
+        if isinstance(method, ast.FunctionDef) and ast.get_docstring(method)
+    }
 
 
-PROTOCOLS = {
-    method.name
-    for nodes in CLASSES.values()
-    for node in nodes
-    if any(ast.unparse(base).startswith("Protocol") for base in node.bases)
-    for method in node.body
-    if isinstance(method, ast.FunctionDef) and ast.get_docstring(method)
-}
 # Keras documents what it calls.
 HOOKS = re.compile(
     r"build|call|result|on_\w+|set_(model|params)|compute_output_(shape|spec)|(get|from)_config|(update|reset)_state"
@@ -215,14 +218,14 @@ HOOKS = re.compile(
 def _inherits_docstring(owner, method, seen=frozenset()):
     """Whether a base class or a protocol of the package, or Keras, documents the method."""
     keras = any(ast.unparse(base).startswith("keras.") for base in owner.bases)
-    if method in PROTOCOLS or (keras and HOOKS.fullmatch(method)):
+    if method in _methods_of_protocols() or (keras and HOOKS.fullmatch(method)):
         return True
     names = {ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in owner.bases} - seen
     return any(
         any(getattr(node, "name", None) == method and ast.get_docstring(node) for node in base.body)
         or _inherits_docstring(base, method, seen | names)
         for name in names
-        for base in CLASSES.get(name, ())
+        for base in _classes().get(name, ())
     )
 
 

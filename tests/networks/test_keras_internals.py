@@ -25,10 +25,6 @@ KERAS = Path(keras.__file__).parent / "src"
 ON_TENSORFLOW = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="patched under tf.distribute only")
 OURS = "networks.keras_internals"
 NOT_KERAS = {"_exit", "_noinline", "_func_map"}  # os._exit; an attribute of a TensorFlow function; a table of tf2onnx
-TREES = {
-    ".".join(file.relative_to(PACKAGE).with_suffix("").parts): ast.parse(file.read_text(encoding="utf-8"))
-    for file in sorted(PACKAGE.rglob("*.py"))
-}
 
 
 def private(name):
@@ -136,7 +132,11 @@ def offences(trees):
 
 
 def test_no_other_module_uses_private_keras_apis():
-    found = {offence for offence in offences(TREES) if offence[0] != OURS}
+    trees = {
+        ".".join(file.relative_to(PACKAGE).with_suffix("").parts): ast.parse(file.read_text(encoding="utf-8"))
+        for file in sorted(PACKAGE.rglob("*.py"))
+    }
+    found = {offence for offence in offences(trees) if offence[0] != OURS}
     assert found == set()
 
 
