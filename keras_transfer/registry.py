@@ -109,7 +109,7 @@ class Registry(Generic[T]):
         )
         if len(offered) > 1:
             raise self._error(
-                f"The {self._kind} {name!r} is offered by several packages: {', '.join(offered)}. "
+                f"The {self._kind} {name!r} is provided by several packages: {', '.join(offered)}. "
                 "Uninstall all but one."
             )
         try:

@@ -102,7 +102,7 @@ class Audit:
 def print_findings(findings: Sequence[Finding], console: Console) -> None:
     """Print a row for each kind of finding, with its worst example."""
     if not findings:
-        _print("Nothing was found.", console)
+        _print("No problems found.", console)
         return
     worst: dict[str, Finding] = {}
     for one in findings:

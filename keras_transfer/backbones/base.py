@@ -188,15 +188,15 @@ class Backbone(ABC):
         found = input_range or find_input_range(model)
         if found is None:
             raise BackboneError(
-                f"The range of pixels that {name} takes is not known: no Rescaling or Normalization layer at its start "
-                "says it. Set input_range to its values for black and white, such as (0, 255) for a model that holds "
-                "its own preprocessing, (0, 1) or (-1, 1): Backbone.from_keras(model, input_range=(0, 255)), or "
-                "backbone.input_range=[0, 255] in a recipe."
+                f"The range of pixels that {name} takes is not known: it cannot be read from a Rescaling or "
+                "Normalization layer at the start of the model. Set input_range to its values for black and white, "
+                "such as (0, 255) for a model that holds its own preprocessing, (0, 1) or (-1, 1): "
+                "Backbone.from_keras(model, input_range=(0, 255)), or backbone.input_range=[0, 255] in a recipe."
             )
         low, high = found
         if not low < high:
             raise BackboneError(
-                f"input_range of {name} is what it takes for black, then for white. Received: {input_range}. "
+                f"input_range of {name}: expected (value of black, value of white). Received: {input_range}. "
                 "Use (0, 255), (0, 1) or (-1, 1), for example."
             )
         return ImageBackbone(
@@ -259,8 +259,9 @@ def find_image_size(name: str, model: keras.Model, image_size: int | None) -> in
     (taken, *more), (given, *others) = shapes
     if more or others or len(taken) != 4 or taken[-1] is None or len(given) not in (2, 3, 4):
         raise BackboneError(
-            f"{name} cannot be a backbone for images: one takes [batch, height, width, channels] and gives a feature "
-            f"map or a vector. Received: a model from {shapes[0]} to {shapes[1]}. Take the part without its top."
+            f"{name} cannot be a backbone for images: expected a model from [batch, height, width, channels] to a "
+            f"feature map or a vector. Received: a model from {shapes[0]} to {shapes[1]}. "
+            "Take the part without its top."
         )
     if taken[1] != taken[2] or (taken[1] is not None and image_size not in (None, taken[1])):
         raise BackboneError(

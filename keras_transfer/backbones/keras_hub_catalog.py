@@ -55,6 +55,6 @@ def load_part(name: str, load: Callable[[], Any]) -> Any:
             )
         else:
             message = (
-                f"Backbone {name} cannot be loaded. KerasHub says: {shorten(error)} Take a whole copy of the folder."
+                f"Backbone {name} cannot be loaded. KerasHub says: {shorten(error)} Use a complete copy of the folder."
             )
         raise BackboneError(message) from error

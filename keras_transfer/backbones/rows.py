@@ -73,7 +73,7 @@ def _check_row(loaded: Any) -> BackboneRow:
     if not isinstance(loaded, BackboneRow):
         raise BackboneError(
             f"An entry point of the group keras_transfer.backbones must be an ImageBackboneRow, a TextBackboneRow or "
-            f"an AudioBackboneRow. Received: {loaded!r}. Fix or uninstall the package that offers it."
+            f"an AudioBackboneRow. Received: {loaded!r}. Fix or uninstall the package that provides it."
         )
     return loaded
 

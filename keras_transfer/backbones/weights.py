@@ -188,7 +188,7 @@ def read_run_recipe(folder: Path, key: str = "backbone.weights") -> RecipeConfig
     try:
         return parse_recipe(convert_earlier(read_recipe(file)), known={}, where=str(file))
     except ConfigError as error:
-        raise BackboneError(f"Run {folder} cannot be read. {error}\nTake a whole copy of the folder.") from error
+        raise BackboneError(f"Run {folder} cannot be read. {error}\nUse a complete copy of the folder.") from error
 
 
 def _is_same(one: str, other: str) -> bool:

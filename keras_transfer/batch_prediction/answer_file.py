@@ -173,7 +173,7 @@ class AnswerFile:
             with whole(self.out) as unfinished:
                 join_parts(unfinished, [self._part(number) for number in numbers], columns)
                 if self.out.exists():
-                    raise CheckpointError(f"{self.out} has appeared in the meantime. Move it away.")
+                    raise CheckpointError(f"{self.out} was created by another process. Move or rename it.")
                 self._mark_joined(unfinished)
         except BaseException:
             with suppress(OSError):
@@ -210,13 +210,13 @@ class AnswerFile:
             return Job.model_validate_json((self.folder / JOB).read_bytes())
         except (OSError, ValidationError) as error:
             raise CheckpointError(
-                f"{self.folder / JOB} is damaged, or of another version. Remove {self.folder}, and predict anew."
+                f"{self.folder / JOB} is damaged, or of another version. Remove {self.folder}, and start over."
             ) from error
 
     def _unexpected(self) -> CheckpointError:
         return CheckpointError(
             f"{self.folder} holds the parts of an earlier call that did not finish. Add --resume to continue it, "
-            "remove the folder to predict anew, or choose another --out."
+            "remove the folder to start over, or choose another --out."
         )
 
     def _read_facts(self) -> dict[int, PartFacts]:
@@ -268,7 +268,7 @@ def check_same(started: Job, now: Job, folder: Path) -> None:
     if started.version != now.version:
         changes.append(f"keras_transfer was {started.version} and is {now.version}")
     if started.run != now.run:
-        changes.append("the run is another one, or has changed")
+        changes.append("the run is a different one, or has changed")
     if started.inputs != now.inputs:
         changes.append(f"the inputs have changed ({started.rows:,} rows then, {now.rows:,} now)")
     for name in started.settings.keys() | now.settings.keys():
@@ -278,7 +278,7 @@ def check_same(started: Job, now: Job, folder: Path) -> None:
     if changes:
         raise ConfigError(
             f"--resume: {folder} was started for something else: {'; '.join(sorted(changes))}. Give the same command, "
-            "remove the folder to predict anew, or choose another --out."
+            "remove the folder to start over, or choose another --out."
         )
 
 

@@ -225,8 +225,8 @@ class _Writer:
         self._names = self._names or names
         if names and names != self._names:
             raise DataError(
-                f"Predictions have other columns than those of earlier rows: {some(names)}. Expected: "
-                f"{some(self._names)}. Report this as a defect of the task."
+                f"Predictions have different columns from those of earlier rows: {some(names)}. Expected: "
+                f"{some(self._names)}. This is a bug in the task; please report it."
             )
         for waiting in (*self._waiting, (number, answered)):
             self._write(*waiting)

@@ -59,8 +59,8 @@ def choose_columns(wanted: Sequence[str] | None, columns: Sequence[str]) -> tupl
         parts = [part.strip() for part in given.split(",")] if given else []
         if given in columns and len(parts) > 1 and set(parts) <= set(columns):
             raise ConfigError(
-                f"--columns: {given!r} is a column, and so is each of {', '.join(map(repr, parts))}. Rename one of "
-                "them, or leave --columns out."
+                f"--columns is ambiguous: {given!r} is a column, and so are {', '.join(map(repr, parts))}. "
+                "Rename one of them, or leave --columns out."
             )
         chosen += [given] if given in columns else parts
     for name in chosen:

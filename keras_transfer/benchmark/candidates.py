@@ -104,8 +104,8 @@ def _export(run: Run, name: str, folder: Path) -> Candidate:
         run.export(folder, format=exporter)
         if not exporter.recognizes(folder):
             raise ExportError(
-                f"The exporter {kind} does not recognize what it writes, so it cannot be measured. Report this to the "
-                "package that has it."
+                f"The exporter {kind} does not recognize its own output, so it cannot be measured. Report this to its "
+                "maintainers."
             )
     except ConfigError:
         raise

@@ -55,7 +55,7 @@ def measure_metric(opened: Run | ExportedModel, rows: Split) -> dict[str, Any]:
     head = opened.head
     if not isinstance(head, TargetHead | TranscriptHead):
         raise ConfigError(
-            f"The task {opened.config.task} has no metric by which models are compared. Name a run of another task."
+            f"The task {opened.config.task} has no metric for comparing models. Name a run of another task."
         )
     predicted = predict_examples(opened, rows.examples)
     check_finite(predicted, rows.name)

@@ -162,7 +162,7 @@ def suggest(
     help="With --quantize: how far the metric may fall on the test rows, 0.01 by default: a share, of numbers in "
     "standard deviations.",
 )
-@click.option("--data", help="With --quantize: labelled examples that prove it, in place of the run's test rows.")
+@click.option("--data", help="With --quantize: labelled examples to check it with, in place of the run's test rows.")
 @TABLE_OPTIONS
 def export(
     folder: Path,

@@ -204,9 +204,9 @@ def _find_contradictions_of_recordings(data: AudioDataConfig) -> Iterator[str]:
             if data.label == getattr(data, key):
                 yield f"data.label: column {data.label!r} is that of data.{key}. Name the column of transcripts."
         if data.padding != "silence":
-            yield "data.padding: what is said once must not be heard twice. Received: repeat. Leave it out."
+            yield "data.padding: repeated speech would not match its transcript. Received: repeat. Leave it out."
         if data.image_size is not None:
-            yield "data.image_size: it is for networks for images, which write no text. Leave it out."
+            yield "data.image_size: it is for networks for images, which cannot transcribe. Leave it out."
 
 
 def _find_contradictions_of_lengths(data: TextDataConfig) -> Iterator[str]:

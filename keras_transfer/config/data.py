@@ -21,7 +21,7 @@ def _check_encoding(name: str) -> str:
     except (LookupError, ValueError):
         is_known = False
     if not is_known:
-        raise ValueError("there is no such encoding. Use auto, utf-8, cp1252, utf-16 or another one that Python knows")
+        raise ValueError("unknown encoding. Use auto, utf-8, cp1252, utf-16 or another one that Python supports")
     return name
 
 

@@ -41,12 +41,12 @@ class HeadEntry:
         target, settings = getattr(head, "target", None), getattr(head, "settings_type", None)
         if not isinstance(head, type) or target not in TARGETS:
             raise ConfigError(
-                f"A head is a subclass of ClassificationHead, MultilabelHead, NumberHead or TargetHead. "
+                f"A head must be a subclass of ClassificationHead, MultilabelHead, NumberHead or TargetHead. "
                 f"Received: {head!r}. See docs/extend/heads.md."
             )
         if not (isinstance(settings, type) and issubclass(settings, Section)):
             raise ConfigError(
-                f"The settings_type of head {head.__name__} is a subclass of Section. Received: {settings!r}. "
+                f"The settings_type of head {head.__name__} must be a subclass of Section. Received: {settings!r}. "
                 "See docs/extend/heads.md."
             )
         return cls(target, settings)
@@ -69,7 +69,9 @@ def explain_head(head: HeadConfig, target: str) -> Iterator[str]:
     if name not in HEAD_ENTRIES:
         given = read_mark(name)
         if given is not None:
-            yield f"head.name: {given} was given from Python, and no file holds it. Pass it again: head={given}."
+            yield (
+                f"head.name: {given} was passed from Python and is not stored in the file. Pass it again: head={given}."
+            )
         else:
             names = [known for known in HEAD_ENTRIES if read_mark(known) is None]
             yield f"head.name: there is no {name!r}. {did_you_mean(name, names)}"
@@ -90,7 +92,7 @@ def explain_threshold(threshold: ThresholdConfig, target: str, *, validates: boo
         target: The recipe's ``data.target``.
     """
     if target == "number":
-        yield "head.threshold: numbers are not decided on, and data.target is number. Leave it out."
+        yield "head.threshold: numbers have no thresholds, and data.target is number. Leave it out."
         return
     given = [key for key in ("value", "metric", "costs") if getattr(threshold, key) is not None]
     if len(given) != 1:

@@ -75,7 +75,7 @@ def _find_meaningless(config: RecipeConfig) -> Unused:
     yield from _of_label_texts(config)
     yield from _of_data(config.data)
     if isinstance(config, TextPretrainingConfig) and not _draws_rows(config.data) and config.data.classes is None:
-        yield from ((f"data.{key}", "labels matter for drawing rows alone, and none are drawn") for key in _LABEL_KEYS)
+        yield from ((f"data.{key}", "labels are only used to draw rows, and none are drawn") for key in _LABEL_KEYS)
     yield from _of_distributions(config.distribution)
 
 
@@ -144,7 +144,7 @@ def _of_policies(config: RecipeConfig) -> Unused:
     if config.backbone.weights == "none":
         yield "training.l2_sp", "backbone.weights=none has no pretrained weights to stay close to"
     elif isinstance(policy, HeadPolicyConfig | BatchNormPolicyConfig | LayerNormPolicyConfig | BiasPolicyConfig):
-        yield "training.l2_sp", f"it concerns pretrained kernels, and policy.name={policy.name} trains none"
+        yield "training.l2_sp", f"it only affects pretrained kernels, and policy.name={policy.name} trains none"
 
 
 def _of_caches(config: RecipeConfig) -> Unused:

@@ -75,7 +75,7 @@ def _describe(error: Exception) -> str | None:
         return "not enough memory. Use smaller batches or images, or a machine with more."
     if isinstance(error, RuntimeError) and "home directory" in str(error):  # of Path.expanduser
         return (
-            "no home directory: HOME is not set, and the system knows none for this user. Libraries need one, and so "
+            "no home directory: HOME is not set, and the system has none for this user. Libraries need one, and so "
             "does a path that begins with ~. Set HOME to a folder."
         )
     if isinstance(error, OSError) and error.strerror:

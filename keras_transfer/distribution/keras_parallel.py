@@ -281,7 +281,7 @@ class ModelParallel(DataParallel):
         """
         if not any(self._keras.splits(weight) for weight in model.weights):
             raise ConfigError(
-                f"distribution.strategy=model_parallel would split nothing: no Dense, EinsumDense or Embedding weight "
+                f"distribution.strategy=model_parallel has nothing to split: no Dense, EinsumDense or Embedding weight "
                 f"of this model has {_LEAST_SHARDED:,} numbers and a last axis that is a multiple of the devices of a "
                 f"process. Received: {self._keras.device_mesh.shape[1]} devices. Use data_parallel, or another number "
                 "in distribution.devices."

@@ -206,7 +206,7 @@ def _check_class(loaded: Any) -> type[Exporter]:
     if not (isinstance(loaded, type) and issubclass(loaded, Exporter)):
         raise ConfigError(
             f"The entry point of an exporter must be a subclass of keras_transfer.Exporter. Received: {loaded!r}. "
-            "Fix or uninstall the package that has it."
+            "Fix or uninstall the package that provides it."
         )
     return loaded
 

@@ -36,7 +36,7 @@ class QuantizeSettings(Section):
     @model_validator(mode="after")
     def _check_that_max_drop_counts(self) -> Self:
         if self.quantize is None and self.max_drop != type(self).model_fields["max_drop"].default:
-            raise ValueError("max_drop is what quantize may lose; add quantize: int8 or float16, or leave it out")
+            raise ValueError("max_drop requires quantize; add quantize: int8 or float16, or leave it out")
         return self
 
 
@@ -50,9 +50,7 @@ def check_quantizable(kind: type[Exporter], given: Mapping[str, Any]) -> None:
         ConfigError: With an alternative.
     """
     if "max_drop" in given and "quantize" not in given:
-        raise ConfigError(
-            "--max-drop bounds what --quantize may lose. Add --quantize int8 or float16, or leave it out."
-        )
+        raise ConfigError("--max-drop requires --quantize. Add --quantize int8 or float16, or leave it out.")
     if given and "quantize" not in kind.Settings.model_fields:
         able = [name for name in EXPORTERS if "quantize" in EXPORTERS[name].Settings.model_fields]
         raise ConfigError(

@@ -168,8 +168,7 @@ def check_threshold(config: ThresholdConfig | None, names: Sequence[str], *, cla
             )
     if config.positive is not None and len(names) != 2:
         raise ConfigError(
-            f"head.threshold.positive: only one of two classes is the positive one, and there are {len(names)}. "
-            "Leave it out."
+            f"head.threshold.positive: requires exactly two classes. Received: {len(names)}. Leave it out."
         )
     missing = [name for name in names if config.costs is not None and name not in config.costs]
     if missing:
@@ -188,8 +187,8 @@ def _check_class_values(value: float | dict[str, float], positive: str | None, n
         return
     if not isinstance(value, dict):
         raise ConfigError(
-            f"head.threshold.value: one number is the threshold of two classes, and there are {len(names)}. "
-            "Give every class one: {a: 0.5, b: 0.2, ...}."
+            f"head.threshold.value: a single number requires exactly two classes. Received: {len(names)}. "
+            "Give one number per class: {a: 0.5, b: 0.2, ...}."
         )
     missing = [name for name in names if name not in value]
     if missing:

@@ -212,8 +212,8 @@ class Job:
         )
         if longest is None:
             raise ConfigError(
-                f"policy.name={self.config.policy.name} solves the head and trains nothing: there is no learning rate "
-                "to find. Set policy.head_solver=sgd, or a policy that trains stages, such as last_stages."
+                f"policy.name={self.config.policy.name} only solves the head, so there is no learning rate to find. "
+                "Set policy.head_solver=sgd, or a policy that trains stages, such as last_stages."
             )
         phase, first_epoch = self.phases[longest], sum(phase.epochs for phase in self.phases[:longest])
         inputs = self.batches.inputs(phase, range(first_epoch, first_epoch + phase.epochs))
@@ -316,9 +316,10 @@ class Job:
         ):
             return
         raise CheckpointError(
-            f"The checkpoint does not fit the run: it is of phase {start.phase + 1}, epoch {start.epoch}, step "
-            f"{start.step}, and the run has {count} phases of {', '.join(str(phase.epochs) for phase in self.phases)} "
-            f"epochs with {self.batches.steps} steps each. Start the run again in another --out."
+            f"The checkpoint does not fit the run: it was written in phase {start.phase + 1}, epoch {start.epoch}, "
+            f"step {start.step}, but the run has {count} phases of "
+            f"{', '.join(str(phase.epochs) for phase in self.phases)} epochs with {self.batches.steps} "
+            "steps each. Start the run again in another --out."
         )
 
     def _started(self, number: int, steps: int) -> PhaseStarted:

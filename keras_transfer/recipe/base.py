@@ -92,7 +92,7 @@ class Recipe:
     ) -> None:
         name = task or getattr(self, "task", None)
         if name is None:
-            raise ConfigError(f"A recipe has a task. Name it: Recipe(data, task=...). Known: {', '.join(TASKS)}.")
+            raise ConfigError(f"The task is missing. Pass it: Recipe(data, task=...). Known: {', '.join(TASKS)}.")
         schema = TASKS[name].config_class
         columns = set(schema.model_fields["data"].annotation.model_fields) - set(schema.model_fields)  # type: ignore[union-attr]
         source = dict(data) if isinstance(data, Mapping) else {"source": data}

@@ -277,7 +277,7 @@ def _resume(job: Job, state: Mapping[str, Any]) -> _Start:
         measured = baseline and Baseline.from_state(baseline)
     except (KeyError, TypeError) as error:
         raise CheckpointError(
-            f"The checkpoint is damaged: what it says of the run lacks {error}. Start the run again in another --out."
+            f"The checkpoint is damaged: its run record lacks {error}. Start the run again in another --out."
         ) from error
     return _Start(replace(job, measured=measured), record, state)
 

@@ -99,7 +99,7 @@ def _check_exports(config: RecipeConfig, reader: Reader, loaded: Splits) -> None
         exporter.check(reader)
         if exporter.quantize is not None and not len(loaded.test) and not len(loaded.validation):
             raise ConfigError(
-                f"export.formats: {exporter.name}: quantize: {exporter.quantize} is proved on rows that the model was "
+                f"export.formats: {exporter.name}: quantize: {exporter.quantize} is checked on rows that the model was "
                 "not trained on. Received: data.test and data.validation without rows. Set one of them, or leave "
                 "quantize out."
             )
@@ -113,7 +113,7 @@ def _with_augmentation(reader: Reader, spec: RecipeSpec) -> Reader:
     if name is not None:
         given = read_mark(name)
         raise ConfigError(
-            f"augmentation.function: {given} was given from Python, and no file holds it. Pass it again: "
+            f"augmentation.function: {given} was passed from Python and is not stored in the file. Pass it again: "
             f"augmentation={given}."
             if given
             else f"augmentation.function is for functions from Python. Received: {name!r}. Leave it out."

@@ -28,8 +28,8 @@ def names_recipe(name: str) -> bool:
     path, is_bundled = Path(name).expanduser(), name in bundled_recipes()
     if is_bundled and (path.exists() or name in SAMPLES):
         raise ConfigError(
-            f"{name} can be read in two ways: as the bundled recipe, and as the data in {path.resolve()}. For the "
-            f"data, write ./{name}; for the recipe, copy it with `keras-transfer copy {name} FILE`, and name the file."
+            f"{name} is ambiguous: it is a bundled recipe and also data in {path.resolve()}. For the data, write "
+            f"./{name}; for the recipe, copy it with `keras-transfer copy {name} FILE`, and name the file."
         )
     return is_bundled or (path.suffix.lower() in _SUFFIXES and not path.is_dir())
 
@@ -63,9 +63,10 @@ def find_task(source: str, overrides: Sequence[str]) -> str:
         for kind, section in {find_example_kind(section): section for section in sections.values()}.items():
             columns.setdefault(next(iter(kind.columns(section))), []).append(kind.plural)
         named_columns = [f"data.{key}=COLUMN ({' or '.join(plurals)})" for key, plurals in columns.items()]
-        raise ConfigError(f"What are the examples of {source}? Name their column: {' or '.join(named_columns)}.")
+        raise ConfigError(f"The column of examples in {source} is unknown. Set {' or '.join(named_columns)}.")
     raise ConfigError(
-        f"{source} may be read in {len(found)} ways. Add one of: {', '.join(f'task={name}' for name in found)}."
+        f"{source} is ambiguous: {len(found)} tasks can read it. "
+        f"Add one of: {', '.join(f'task={name}' for name in found)}."
     )
 
 

@@ -115,7 +115,7 @@ def write_audit_page(audit: Audit, folder: Path) -> Path:
     title = f"Audit: {audit.source}"
     counts = ", ".join(f"{count:,} {name}" for name, count in audit.rows.items() if count)
     found = "1 finding" if len(audit) == 1 else f"{len(audit):,} findings"
-    summary = f"{counts} rows; {found}." if len(audit) else f"{counts} rows. Nothing was found."
+    summary = f"{counts} rows; {found}." if len(audit) else f"{counts} rows. No problems found."
     header = render("audit_header.html", title=title, notes=(summary, *audit.notes))
     sections = [_make_section(kind, audit) for kind in audit.counts]
     with whole(folder / AUDIT_PAGE) as unfinished:

@@ -80,7 +80,7 @@ class ExportedModel(Predictor):
         except RecursionError as error:
             raise self._damaged("its recipe is nested too deep") from error
         if self.config.task != self.description.task:
-            raise self._damaged(f"its task is {self.description.task}, and that of its recipe {self.config.task}")
+            raise self._damaged(f"its task is {self.description.task}, but its recipe's task is {self.config.task}")
         self.task = TASKS[self.config.task]
         self.record = dict(self.description.record)
         problem = find_problem(ServedRecord, self.record)
@@ -89,7 +89,7 @@ class ExportedModel(Predictor):
         try:
             self.target = self.task.restore_target(self.config, self.record)
         except WRONG_TYPES as error:
-            raise self._damaged(f"record: {error} is missing or of a wrong type") from error
+            raise self._damaged(f"record: {error} is missing or has the wrong type") from error
         if tuple(self.target.names) != self.description.names:
             raise self._damaged("names and record have different names")
 
@@ -98,11 +98,10 @@ class ExportedModel(Predictor):
         try:
             head = self.task.restore_head(self, dict(self.description.head))
         except WRONG_TYPES as error:
-            raise self._damaged(f"head: {error} is missing or of a wrong type") from error
+            raise self._damaged(f"head: {error} is missing or has the wrong type") from error
         if head.predictions_output != self.description.predictions_output:
             raise self._damaged(
-                f"its predictions are called {self.description.predictions_output}, and those of its head "
-                f"{head.predictions_output}"
+                f"its predictions output is {self.description.predictions_output}; expected {head.predictions_output}"
             )
         return head
 
@@ -110,7 +109,7 @@ class ExportedModel(Predictor):
     def model(self) -> keras.Model:
         """An exported model has none."""
         raise ExportError(
-            f"{self.path} has no Keras model, which this needs: it only predicts. Name the run folder instead."
+            f"{self.path} is an exported model; this operation needs the Keras model. Name the run folder instead."
         )
 
     @property
@@ -123,9 +122,9 @@ class ExportedModel(Predictor):
         try:
             reader = self.task.restore_reader(self)
         except WRONG_TYPES as error:
-            raise self._damaged(f"inputs or record: {error} is missing or of a wrong type") from error
+            raise self._damaged(f"inputs or record: {error} is missing or has the wrong type") from error
         if describe_inputs(reader) != self.description.inputs:
-            raise self._damaged("its inputs are not those that its recipe leads to")
+            raise self._damaged("its inputs do not match its recipe")
         return reader
 
     def evaluate(self, data: Any = None, **table: Unpack[TableOptions]) -> Report:
@@ -191,13 +190,11 @@ class ExportedModel(Predictor):
         width = self.head.prediction_width
         if predicted.ndim != 2 or len(predicted) != rows or (width is not None and predicted.shape[1] != width):
             raise self._damaged(
-                f"the model returns {self.description.predictions_output} of shape {list(predicted.shape)}, and "
-                f"{[rows, 'any' if width is None else width]} is expected"
+                f"the model returns {self.description.predictions_output} of shape {list(predicted.shape)}; expected "
+                f"{[rows, 'any' if width is None else width]}"
             )
         if features is not None and (features.ndim != 2 or len(features) != rows):
-            raise self._damaged(
-                f"the model returns {FEATURES} of shape {list(features.shape)}, and [{rows}, dim] is expected"
-            )
+            raise self._damaged(f"the model returns {FEATURES} of shape {list(features.shape)}; expected [{rows}, dim]")
         return predicted, features
 
     @cached_property

@@ -115,7 +115,7 @@ def _read_values(archive: zipfile.ZipFile, name: str, shapes: tuple[_Shape, ...]
         is_wide = (dtype.kind != "U" and dtype.itemsize > 8) or size > MOST_BYTES
         if not any(_fits(shape, one) for one in shapes) or is_fortran or dtype.kind not in kinds or is_wide:
             expected = ["any" if one is None else one for one in shapes[0]]
-            raise ValueError(f"{name} is {dtype}{list(shape)}, and {expected} is expected")
+            raise ValueError(f"{name} is {dtype}{list(shape)}; expected {expected}")
         content = stream.read(size)
     if len(content) != size:
         raise ValueError(f"{name} is truncated")

@@ -231,7 +231,7 @@ class Run(StoredRun, Predictor):
         if exporter.quantize is not None:
             rows = find_labelled_rows(self, exporter, data, table)
         elif data is not None and not isinstance(data, Splits):
-            raise ConfigError("--data is for the proof of a quantized export. Add --quantize, or leave it out.")
+            raise ConfigError("--data is only used to check a quantized export. Add --quantize, or leave it out.")
         expected = predict_examples(self, samples)
         proof = export_run(exporter, self.served, target, samples=self.folder / SAMPLES, expected=expected, rows=rows)
         return target, proof
@@ -246,9 +246,9 @@ class Run(StoredRun, Predictor):
         try:
             samples = self.reader.read_samples(self.folder / SAMPLES)
         except (*WRONG_TYPES, RecursionError) as error:
-            raise damaged(self.folder / SAMPLES, f"{error} is missing or of a wrong type") from error
+            raise damaged(self.folder / SAMPLES, f"{error} is missing or has the wrong type") from error
         if not len(samples):
-            raise damaged(self.folder / SAMPLES, "the examples that prove an export are missing")
+            raise damaged(self.folder / SAMPLES, "the examples for verifying an export are missing")
         return samples
 
     @property
@@ -351,7 +351,7 @@ def find_labelled_rows(run: Run, exporter: Exporter, data: Any, table: TableOpti
     name = next((name for name in ("test", "validation") if counts.get(name)), None)
     if name is None:
         raise DataError(
-            f"quantize: {exporter.quantize} is proved on labelled rows that the model was not trained on. The run has "
+            f"quantize: {exporter.quantize} is checked on labelled rows that the model was not trained on. The run has "
             "no test rows and no validation rows. Name other labelled examples with --data."
         )
     try:
@@ -361,7 +361,7 @@ def find_labelled_rows(run: Run, exporter: Exporter, data: Any, table: TableOpti
     except DataError as error:
         reason = str(error).removesuffix(" Name a source with --data.")
         raise DataError(
-            f"quantize: {exporter.quantize} is proved on the {name} rows of the run, which cannot be read: {reason} "
+            f"quantize: {exporter.quantize} is checked on the {name} rows of the run, which cannot be read: {reason} "
             "Name other labelled examples with --data."
         ) from error
 
@@ -373,7 +373,7 @@ def _divide(run: Run, exporter: Exporter, proof: Split, train: Split | None) -> 
     rows = len(proof) // 2 if train is None else len(train)
     if not rows or not len(proof):
         raise DataError(
-            f"quantize: {exporter.quantize} takes rows to calibrate on and others that prove it. Received: "
+            f"quantize: {exporter.quantize} needs rows for calibration and other rows for the check. Received: "
             f"{len(proof):,} labelled examples. Name more of them with --data."
         )
     # Evenly over the rows, which may be in the order of their classes.

@@ -94,7 +94,7 @@ class StoredRun:
         try:
             head = self.task.restore_head(self, facts)
         except WRONG_TYPES as error:
-            raise damaged(file, f"{error} is missing or of a wrong type") from error
+            raise damaged(file, f"{error} is missing or has the wrong type") from error
         check_file(self.folder, HEAD)
         return head
 
@@ -149,7 +149,7 @@ class StoredRun:
             reports = {name: check_report(kind.from_json(name, values)) for name, values in metrics.items()}
         except WRONG_TYPES as error:
             reason = str(error).splitlines()[0]
-            raise damaged(file, f"{reason} is missing or of a wrong type") from error
+            raise damaged(file, f"{reason} is missing or has the wrong type") from error
         check_file(self.folder, METRICS)
         return reports
 
@@ -191,6 +191,6 @@ class StoredRun:
         try:
             curve = read_learning_curve(values)
         except WRONG_TYPES as error:
-            raise damaged(file, f"{error} is missing or of a wrong type") from error
+            raise damaged(file, f"{error} is missing or has the wrong type") from error
         check_file(self.folder, LEARNING_CURVE)
         return curve

@@ -141,7 +141,7 @@ def _add_errors(app: FastAPI) -> None:
         if isinstance(error, HTTPException):
             return _error(error.status_code, f"{error.detail}: {request.method} {request.url.path}", error.headers)
         if isinstance(error, ClientDisconnect):
-            return _error(400, "The client left before its request was whole.")
+            return _error(400, "The client disconnected before its request was complete.")
         return _error(500, FAILED)
 
     async def refuse_query(request: Request, error: Exception) -> Response:
@@ -205,7 +205,7 @@ def _add_predictions(app: FastAPI, running: Mapping[str, Service]) -> None:
         none_was_read = all(prediction.error is not None for prediction in predictions)
         return _json(body, 422 if none_was_read else 200)
 
-    @app.post("/explain", summary="What in an input speaks for a prediction", tags=["predictions"], **openapi.EXPLAIN)
+    @app.post("/explain", summary="What in an input supports a prediction", tags=["predictions"], **openapi.EXPLAIN)
     async def explain(request: Request) -> Response:
         service = _service(running)
         run = service.chosen.opened

@@ -93,7 +93,7 @@ def find_exports(run: Path) -> dict[str, Path]:
 def _open_export(run: Run, path: Path) -> ExportedModel:
     exported = open_model(path)
     if not isinstance(exported, ExportedModel) or exported.target.names != run.target.names:
-        raise ConfigError(f"{path} is not an export of this run: it has other outputs. Export the run again.")
+        raise ConfigError(f"{path} is not an export of this run: its outputs are different. Export the run again.")
     return exported
 
 

@@ -111,7 +111,7 @@ class Guard:
         if total > self._limits.body_bytes:
             raise self.refuse_large()
         if self._held > self._limits.held_bytes:
-            raise Refusal(429, "The server is reading as much as it may. Try again later.", {"Retry-After": "1"})
+            raise Refusal(429, "The server is at its limit for request bodies. Try again later.", {"Retry-After": "1"})
 
 
 class _Body:

@@ -25,11 +25,11 @@ def _answers(**statuses: str) -> dict[int | str, dict[str, Any]]:
 
 
 _REFUSALS = _answers(
-    _400="The request is not understood.",
+    _400="The request is invalid.",
     _401="A token is needed.",
     _408="The body did not arrive in time.",
     _413="The body is too large, or has too many inputs.",
-    _415="The content type is another one.",
+    _415="The content type is not supported.",
     _429="The queue is full; try again later.",
     _503="The server is stopping.",
     _504="No answer in time.",
@@ -56,7 +56,7 @@ _SEGMENT = {
 }
 _PREDICTION = {
     "input": {"type": "string"},
-    "error": {"type": "string", "description": "Why there is no prediction; it is alone then."},
+    "error": {"type": "string", "description": "Why there is no prediction; in that case the only key."},
     "label": {"type": "string", "description": "Of models of classes."},
     "labels": {"type": "array", "items": {"type": "string"}, "description": "Of models of labels."},
     "values": {"type": "object", "description": "Of models of numbers, by name."},

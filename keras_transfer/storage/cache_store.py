@@ -157,7 +157,7 @@ class FeatureStore:
             arrays = tuple(ArrayFile(file) for file in names)
             found = [(array.shape, array.dtype) for array in arrays]
             if found != [(tuple(shape), np.dtype(dtype)) for shape in shapes]:
-                raise ValueError("it has other arrays than expected")
+                raise ValueError("unexpected arrays")
             return tuple(map(HeldArray, map(np.asarray, arrays))) if size_of(arrays) <= _MOST_HELD_BYTES else arrays
         except (OSError, ValueError) as error:
             self.discard(key, error)
@@ -198,7 +198,7 @@ class FeatureStore:
         """Check the checksums of an entry's files, since a crash of the machine can leave zeros; return their names."""
         files = _Record.model_validate_json((folder / _META).read_bytes()).files
         if any(name in ("", ".", "..") or Path(name).name != name for name in files):
-            raise ValueError(f"{_META} names files elsewhere")
+            raise ValueError(f"{_META} refers to files outside of the entry")
         if folder.name not in self._checked:
             for name, checksum in files.items():
                 if _checksum(folder / name) != checksum:
@@ -245,7 +245,7 @@ class FeatureStore:
             found = self.find(key, shapes=shapes, dtype=dtype)
             if found is not None:
                 return found
-            problem = f"{key} is there and cannot be used"
+            problem = f"{key} exists, but cannot be used"
         return self._write_temporarily(key, needed, problem, len(shapes), fill)
 
     def _write_temporarily(

@@ -131,7 +131,7 @@ def _write(folder: Path, state: Mapping[str, Any]) -> None:
 def _read(folder: Path) -> dict[str, Any]:
     manifest = json.loads((folder / _MANIFEST).read_bytes())
     if manifest["format"] != _FORMAT:
-        raise ValueError(f"{_MANIFEST} has the format {manifest['format']}, and {_FORMAT} is expected")
+        raise ValueError(f"{_MANIFEST}: expected format {_FORMAT}. Received: {manifest['format']}")
     content = (folder / _STATE).read_bytes()
     if hashlib.sha256(content).hexdigest() != manifest[_STATE]:
         raise ValueError(f"the checksum of {_STATE} is wrong")

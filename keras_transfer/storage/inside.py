@@ -32,9 +32,9 @@ def check_inside(
     for path in sorted(folder.iterdir()):
         is_folder = _check_entry(path, root)
         if path.name in files and is_folder:
-            raise _error(path, "is a folder, and a file is expected")
+            raise _error(path, "is a folder; expected a file")
         if path.name in folders and not is_folder:
-            raise _error(path, "is a file, and a folder is expected")
+            raise _error(path, "is a file; expected a folder")
         if is_folder and (path.name in folders or (prefix is not None and path.name.startswith(prefix))):
             _check_below(path, root, seen)
 

@@ -57,7 +57,7 @@ def check_file(folder: Path, name: str) -> None:
         if file not in there:
             raise _changed(folder / file, "it is missing")
         if file not in recorded:
-            raise _changed(folder / file, "it was not there when the run ended")
+            raise _changed(folder / file, "it was added after the run ended")
         if _sum_file(folder / file) != sums.files[file]:
             raise _changed(folder / file, "its content has changed since the run ended")
 

@@ -92,7 +92,7 @@ def _check_class(loaded: Any) -> type[Tracker]:
     if not (isinstance(loaded, type) and issubclass(loaded, Tracker)):
         raise ConfigError(
             f"The entry point of a tracker must be a subclass of keras_transfer.Tracker. Received: {loaded!r}. "
-            "Fix or uninstall the package that has it."
+            "Fix or uninstall the package that provides it."
         )
     return loaded
 

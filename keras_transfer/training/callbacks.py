@@ -44,8 +44,8 @@ class TrainedWeights:
         shapes = [tuple(variable.shape) for variable in self._variables]
         if shapes != [value.shape for value in values]:
             raise CheckpointError(
-                "The checkpoint does not fit the run: the weights of its best epoch have other shapes. Start the run "
-                "again in another --out."
+                "The checkpoint does not fit the run: the weights of its best epoch have different shapes. Start the "
+                "run again in another --out."
             )
         for variable, value in zip(self._variables, values, strict=True):
             variable.assign(value)

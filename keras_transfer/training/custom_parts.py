@@ -94,7 +94,7 @@ class CustomParts:
                 names = named if isinstance(named, list) else [named]
                 given = ", ".join(str(read_mark(name) or repr(name)) for name in names)
                 raise ConfigError(
-                    f"training.{key}: {given} has to be given from Python, since no file holds it. "
+                    f"training.{key}: {given} has to be passed from Python, since the recipe file does not store it. "
                     f"Pass it to the recipe's class, {key}=..., or leave training.{key} out."
                 )
 
@@ -236,7 +236,7 @@ def _find_problems_of_loss(
     if getattr(getattr(head, "config", None), "loss", "squared_error") != "squared_error":
         yield "head.loss: a loss was given from Python. Leave one of them out."
     if any(phase.solve for phase in phases):
-        yield "policy.head_solver: solve minimises the head's own loss, and another was given. Use sgd or auto."
+        yield "policy.head_solver: solve minimizes the head's own loss, but another loss was given. Use sgd or auto."
 
 
 def _find_problems_of_metrics(metrics: Sequence[Metric | LossFunction], head: Head) -> Iterator[str]:

@@ -106,7 +106,7 @@ class Interruption:
 
     def _give_up(self) -> None:
         sys.stderr.write(
-            f"Error: no step and checkpoint were done within checkpoint.grace_seconds ({self._grace_seconds:g}). "
+            f"Error: no step and checkpoint were completed within checkpoint.grace_seconds ({self._grace_seconds:g}). "
             "--resume continues from the checkpoint before.\n"
         )
         sys.stderr.flush()

@@ -118,7 +118,7 @@ def run_range_test(
     """
     if custom.optimizer is not None:
         raise ConfigError(
-            "The search for a learning rate trains with the built-in optimizer, and another one was given. "
+            "The search for a learning rate trains with the built-in optimizer, but a custom optimizer was given. "
             "Leave the optimizer out, or choose its learning rate yourself."
         )
     with restored(model.trainer.variables):
@@ -157,8 +157,8 @@ def sweep(trainer: Model, batches: Batches, *, factor: float = 1.0, every: int =
         if not math.isfinite(loss):
             if len(losses) < _BEGINNING:
                 raise TrainingError(
-                    f"The loss is {loss} at a learning rate of {_RATES[len(losses)]:.2g}, and no other one will fix "
-                    "that. Check the data and backbone.weights, or set training.precision=float32."
+                    f"The loss is {loss} at a learning rate of {_RATES[len(losses)]:.2g}, and changing the rate will "
+                    "not fix this. Check the data and backbone.weights, or set training.precision=float32."
                 )
             break
         losses.append(loss)

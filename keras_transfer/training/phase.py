@@ -122,7 +122,7 @@ def summarize(model: TransferModel, phases: Sequence[Phase]) -> list[PhaseSummar
         names = tuple(stage.name for stage in chosen)
         if chosen and not any(weight.trainable for stage in chosen for weight in stage.weights):
             raise PolicyError(
-                f"policy.name={phase.name} would train nothing: {model.backbone.name} has no such weights that "
+                f"policy.name={phase.name} has nothing to train: {model.backbone.name} has no such weights that "
                 f"policy.batch_norm={phase.batch_norm} lets train. Use another policy, such as last_stages."
             )
         trained = sum(math.prod(weight.shape) for weight in model.trainer.trainable_weights)

@@ -111,20 +111,20 @@ def test_the_task_is_inferred_from_the_source(tmp_path, monkeypatch, images):
     assert find_task("both.csv", ["task=text_classification"]) == text
     assert find_task("both.csv", ["data.image_size=64"]) == image
     for source, match in (
-        ("both.csv", "in 2 ways. Add one of: task=image_classification, task=text_classification"),
-        ("reviews.csv", r"Name their column: data.path=COLUMN \(recordings or images\) or data.text=COLUMN \(texts\)"),
-        ("tfds:x", "in 3 ways"),
+        ("both.csv", "ambiguous: 2 tasks can read it. Add one of: task=image_classification, task=text_classification"),
+        ("reviews.csv", r"is unknown. Set data.path=COLUMN \(recordings or images\) or data.text=COLUMN \(texts\)"),
+        ("tfds:x", "3 tasks can read it"),
         ("nowhere", "Data source 'nowhere' not found"),
     ):
         with pytest.raises(TransferError, match=match):
             find_task(source, [])
     shutil.copy(images / "cat" / "000.png", tmp_path / "texts" / "good")
-    with pytest.raises(ConfigError, match="in 2 ways"):
+    with pytest.raises(ConfigError, match="2 tasks can read it"):
         find_task("texts", [])
     assert names_recipe("text/bbc_news")
     assert not names_recipe("texts")
     (tmp_path / "text" / "bbc_news").mkdir(parents=True)
-    with pytest.raises(ConfigError, match=r"as the bundled recipe, and as the data in .*write ./text/bbc_news"):
+    with pytest.raises(ConfigError, match=r"it is a bundled recipe and also data in .*write ./text/bbc_news"):
         names_recipe("text/bbc_news")
 
 

@@ -165,7 +165,7 @@ def stubs(monkeypatch, image_run, text_run, make_text_run, make_image_run):
         (["text", "{f}/rows.csv"], ["byte 0xe9 is not UTF-8", "name their encoding with --encoding"]),
         (
             ["text", "{f}/texts.csv", "--encoding", "utf-99"],
-            ["--encoding: there is no such encoding", "utf-99"],
+            ["--encoding: unknown encoding", "utf-99"],
         ),
         (["text", "{f}/texts.csv", "--delimiter", "::"], ["--delimiter: expected auto, tab or one character", "'::'"]),
         (["image", "{f}/t.csv", "--suffix", "png"], ["--suffix: expected auto, or a point", "'png'"]),
@@ -180,7 +180,7 @@ def stubs(monkeypatch, image_run, text_run, make_text_run, make_image_run):
             ["image", "{f}/good.png", "--out", "o.csv", "--columns", "inptu"],
             ["--columns: the inputs have no column 'inptu'. Did you mean input?"],
         ),
-        (["image", "{f}/columns.csv", "--out", "o.csv", "--columns", "path,n"], ["is a column, and so is each of"]),
+        (["image", "{f}/columns.csv", "--out", "o.csv", "--columns", "path,n"], ["is a column, and so are"]),
         (["image", "{f}/good.png", "--out", "o.csv", "--address", "auto"], ["--address is for --engine ray"]),
         (["text", "{f}/columns.csv", "--out", "o.csv"], ["no column 'review'", "data.text", "Columns: path, n"]),
     ],
@@ -202,7 +202,7 @@ def test_on_the_command_line(refused, folder, arguments, needs):
         (["text", "--data", "{f}/cp1252.csv"], ["the first line is not UTF-8", "or set --encoding"]),
         (
             ["text", "--data", "{f}/cp1252.csv", "--encoding", "utf-99"],
-            ["--encoding: there is no such encoding", "utf-99"],
+            ["--encoding: unknown encoding", "utf-99"],
         ),
         (
             ["text", "--data", "{f}/cp1252.csv", "--root", "."],

@@ -161,7 +161,7 @@ def test_a_folder_that_is_not_a_run(tmp_path, preset):
 def test_a_recipe_that_cannot_be_read(spoilt, preset):
     (spoilt / "recipe.yaml").write_text("task: text_pretraining\n")
     message = refuse(spoilt, preset)
-    assert "data: missing" in message and "Take a whole copy" in message
+    assert "data: missing" in message and "Use a complete copy" in message
 
 
 def test_another_vocabulary(spoilt, preset):

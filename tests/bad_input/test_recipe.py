@@ -149,7 +149,7 @@ def test_more_groups_or_adapted_stages_than_there_are(refused, recipe, policy, k
 
 
 def test_a_policy_that_trains_nothing(refused, recipe):
-    needs = ["policy.name=layer_norm would train nothing", "efficientnet_lite0", "last_stages"]
+    needs = ["policy.name=layer_norm has nothing to train", "efficientnet_lite0", "last_stages"]
     refused("run", recipe, "policy.name=layer_norm", "--out", "run", needs=needs)
 
 

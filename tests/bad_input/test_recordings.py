@@ -68,7 +68,7 @@ def scan(folder, contents, spans=None, **options):
         pytest.param(WAV[: len(WAV) // 2], "cut off: its header promises 32,000 bytes of samples", id="cut WAV"),
         pytest.param(WAV[:40], "damaged or cut off", id="a header alone"),
         pytest.param(FLAC[: len(FLAC) // 2], "damaged or cut off: ", id="cut FLAC"),
-        pytest.param(OGG[: len(OGG) // 2], "cut off: its last page is not whole", id="cut Vorbis"),
+        pytest.param(OGG[: len(OGG) // 2], "cut off: its last page is incomplete", id="cut Vorbis"),
         pytest.param(write(format="MP3")[:3000], "cut off: its header promises 1.00 s", id="cut MP3"),
         pytest.param(write(format="AIFF")[:9000], "cut off: its header promises", id="cut AIFF"),
         pytest.param(with_size(400_000), "cut off: its header promises 400,000 bytes", id="a header of more"),

@@ -210,7 +210,7 @@ def test_a_recipe_may_name_another_path_of_the_data(command, fill, folder):
 def test_a_tokenizer_that_the_run_did_not_write_is_refused(refused, fill, folder):
     (folder / "tokenizer").mkdir()
     (folder / "tokenizer" / "vocabulary.txt").write_text("[PAD]")
-    refused(*fill(COMMANDS[0], folder), needs=["vocabulary.txt", "was not there when the run ended"])
+    refused(*fill(COMMANDS[0], folder), needs=["vocabulary.txt", "was added after the run ended"])
 
 
 def test_a_changed_raw_example_is_refused(refused, folder, image):

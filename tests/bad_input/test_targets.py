@@ -84,7 +84,10 @@ def rejected(refused, recipe, tmp_path):
         (["data.relabel={c: ' '}"], ["data.relabel.c: the new name is blank"]),
         (["data.relabel={x: c}"], ["data.relabel: No row has 'x'", "Known: c, d"]),
         (["data.classes=[c, dd]"], ["data.classes: ", "No row has 'dd'", "Fix the names, or remove them"]),
-        ([*TAGS[:2], "data.separator=|"], ["data.separator='|' separates nothing", "';' in 5 rows", "data.classes"]),
+        (
+            [*TAGS[:2], "data.separator=|"],
+            ["data.separator='|' does not occur in the labels", "';' in 5 rows", "data.classes"],
+        ),
         (TAGS[:2], ["column 'tags'", "'red' in row 1", "data.separator", "Likely separators: ';' in 5 rows"]),
         ([*NUMBER, "training.label_smoothing=0.1"], ["training.label_smoothing", "huber"]),
         ([*NUMBER, "training.class_weights=balanced"], ["training.class_weights", "data.target is number"]),

@@ -181,7 +181,7 @@ def test_another_run_does_not_continue(begun, refused, text_run, monkeypatch, tm
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "sums.json").write_text("{}")
     monkeypatch.setattr(text_run, "path", tmp_path / "other")
-    refused("predict", "text", "in.jsonl", "--out", "out.jsonl", "--resume", needs=["the run is another one"])
+    refused("predict", "text", "in.jsonl", "--out", "out.jsonl", "--resume", needs=["the run is a different one"])
 
 
 def test_parts_are_neither_overwritten_nor_mixed(begun, refused, predict_out):
@@ -212,7 +212,8 @@ def test_a_table_that_appears_meanwhile_is_not_overwritten(command, stubs, table
     join = answer_file.join_parts
     monkeypatch.setattr(answer_file, "join_parts", lambda *given: (join(*given), Path("out.csv").write_text("mine")))
     result = command("predict", "text", table, "--out", "out.csv")
-    assert result.exit_code == 2 and "out.csv has appeared" in result.stderr and "--resume" in result.stderr
+    assert result.exit_code == 2
+    assert "out.csv was created by another process" in result.stderr and "--resume" in result.stderr
     assert Path("out.csv").read_text() == "mine"
     assert not list(Path().glob(".unfinished*"))
 

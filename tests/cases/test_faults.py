@@ -123,10 +123,10 @@ def test_a_named_pipe_or_a_socket_is_refused_without_blocking(command, stranger,
 
 def test_a_folder_in_place_of_a_file_and_the_reverse_are_refused(command, stranger):
     (stranger / "history.jsonl").mkdir()
-    assert "history.jsonl is a folder, and a file is expected" in command("evaluate", stranger).stderr
+    assert "history.jsonl is a folder; expected a file" in command("evaluate", stranger).stderr
     (stranger / "history.jsonl").rmdir()
     (stranger / "checkpoints").write_text("")
-    assert "checkpoints is a file, and a folder is expected" in command("evaluate", stranger).stderr
+    assert "checkpoints is a file; expected a folder" in command("evaluate", stranger).stderr
 
 
 def test_links_within_the_folder_and_the_folder_itself_may_be_links(command, stranger, tmp_path):
@@ -274,7 +274,7 @@ def test_unchanged_files_and_older_folders_without_checksums_pass(sealed):
     [
         (lambda f: (f / "tokenizer" / "vocabulary.txt").write_text("[PAD]\nbad\ngood\n"), "content has changed"),
         (lambda f: (f / "tokenizer" / "vocabulary.txt").unlink(), "it is missing"),
-        (lambda f: (f / "tokenizer" / "merges.txt").write_text("x"), "was not there"),
+        (lambda f: (f / "tokenizer" / "merges.txt").write_text("x"), "was added after the run ended"),
         (lambda f: (f / "sums.json").write_text("{"), "not a file of sums"),
         (lambda f: (f / "sums.json").write_text('{"format": 1, "files": {"a": 1}}'), "not a file of sums"),
         (lambda f: (f / "sums.json").write_text("[" * 200_000), "not a file of sums"),

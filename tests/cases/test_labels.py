@@ -239,7 +239,7 @@ def test_lists_are_not_classes():
 def test_a_separator_that_separates_nothing_is_refused_unless_classes_are_given(labels, separator, likely):
     with pytest.raises(DataError) as caught:
         read(labels, target="multilabel", separator=separator)
-    assert f"data.separator={separator!r} separates nothing" in str(caught.value)
+    assert f"data.separator={separator!r} does not occur in the labels" in str(caught.value)
     assert f"Likely separators: {likely}." in str(caught.value)
     single = read(labels, target="multilabel", separator=separator, classes=sorted(set(labels)))
     assert single.rows["label"].tolist() == [(label,) for label in labels]
@@ -248,7 +248,7 @@ def test_a_separator_that_separates_nothing_is_refused_unless_classes_are_given(
 def test_a_column_in_which_each_row_has_one_label():
     source = read(["red wine", "white wine", None], target="multilabel", separator="|")
     assert source.rows["label"].tolist() == [("red wine",), ("white wine",), ()]
-    assert source.notes == ("data.separator='|' separates nothing: each row has one label at most.",)
+    assert source.notes == ("data.separator='|' does not occur in the labels: each row has one label at most.",)
 
 
 # Classes that a recipe chooses and renames.

@@ -146,7 +146,7 @@ def test_the_page_on_heads_runs_and_its_head_can_be_given_from_python():
 
 def test_a_head_that_was_given_from_python_cannot_be_read_from_a_file():
     with pytest.raises(
-        ConfigError, match=r"head\.name: Gone was given from Python, and no file holds it\. Pass it again"
+        ConfigError, match=r"head\.name: Gone was passed from Python and is not stored in the file\. Pass it again"
     ):
         parse({"name": "<python: Gone>"})
 

@@ -139,7 +139,8 @@ def test_an_installed_source_works_from_files_the_command_line_and_python(
 def test_a_source_that_two_kinds_claim_is_refused(install, make_images):
     make_images(Path("solar_cells"), {"cat": 8, "dog": 8})
     config = ImageClassification("solar_cells").config.data
-    with pytest.raises(DataError, match=r"in 2 ways: as a sample set \(sample\) and as a folder \(folder\)\. .*\./"):
+    ways = r"a sample set \(sample\) and as a folder \(folder\)"
+    with pytest.raises(DataError, match=rf"is ambiguous: it can be read as {ways}\. .*\./"):
         load_splits(config, seed=0)
     assert len(load_splits(config.model_copy(update={"source": "./solar_cells"}), seed=0).train) > 0
     install("sources", "also = mine:Also", blocks("sources.md")[0] + "\n\nclass Also(Sqlite):\n    name = 'also'\n")

@@ -126,9 +126,11 @@ def test_weights_of_a_file_and_random_ones(tmp_path):
 @pytest.mark.parametrize(
     ("change", "settings", "reason"),
     [
-        pytest.param(lambda f: (f / "audio_converter.json").unlink(), {}, "how its network takes samples", id="parts"),
         pytest.param(
-            lambda f: (f / "model.weights.h5").write_bytes(b"\x89HDF damaged"), {}, "Take a whole copy", id="damaged"
+            lambda f: (f / "audio_converter.json").unlink(), {}, "does not define its audio preprocessing", id="parts"
+        ),
+        pytest.param(
+            lambda f: (f / "model.weights.h5").write_bytes(b"\x89HDF damaged"), {}, "Use a complete copy", id="damaged"
         ),
         pytest.param(lambda f: None, {"image_size": 64}, "takes recordings. Received: 64", id="image size"),
     ],

@@ -149,7 +149,7 @@ def test_model_parallel_shards_large_weights_and_their_slots_and_refuses_what_it
         "narrow/bias": (2,),
     }
     assert [shape for path, shape in shapes.items() if "adam" in path and "wide_kernel" in path] == [(16, 256)] * 2
-    assert refusal.startswith("distribution.strategy=model_parallel would split nothing: ")
+    assert refusal.startswith("distribution.strategy=model_parallel has nothing to split: ")
     assert refusal.endswith("Received: 2 devices. Use data_parallel, or another number in distribution.devices.")
 
 

@@ -126,12 +126,12 @@ def test_rows_that_are_not_on_this_machine(run, tmp_path):
     moved = Run(shutil.copytree(run.folder, tmp_path / "run"))
     recipe = moved.folder / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace(run.config.data.source, str(tmp_path / "gone")))
-    with pytest.raises(DataError, match=r"int8 is proved on the test rows of the run, which cannot .*gone.*--data\."):
+    with pytest.raises(DataError, match=r"int8 is checked on the test rows of the run, which cannot .*gone.*--data\."):
         Run(moved.folder).export(tmp_path / "out", format=Lookup())
     moved.record = {**data, "splits": {**data["splits"], **{key: {"count": 0} for key in ("test", "validation")}}}
     with pytest.raises(DataError, match=r"no test rows and no validation rows\. Name .*--data\."):
         moved.export(tmp_path / "out", format=Lookup())
-    with pytest.raises(ConfigError, match=r"--data is for the proof of a quantized export"):
+    with pytest.raises(ConfigError, match=r"--data is only used to check a quantized export"):
         run.export(tmp_path / "out", format=Lookup(quantize=None), data=tmp_path)
     assert not (tmp_path / "out").exists()
 

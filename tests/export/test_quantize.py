@@ -77,7 +77,7 @@ def test_the_page_of_a_run_reports_the_metric_drop_of_its_quantized_export(image
 
 def test_max_drop_is_only_for_quantized_exports():
     for exporter in EXPORTS.values():
-        with pytest.raises(ConfigError, match="max_drop is what quantize may lose; add quantize"):
+        with pytest.raises(ConfigError, match="max_drop requires quantize; add quantize"):
             exporter(max_drop=0.02)
         with pytest.raises(ConfigError, match=r"quantize: Input should be 'int8' or 'float16'"):
             exporter(quantize="int4")

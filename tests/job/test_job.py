@@ -83,7 +83,7 @@ def test_class_weights_multiply_the_weights_of_examples(images):
 
 
 def test_a_policy_that_would_train_nothing_is_refused_before_anything_is_written(images, tmp_path):
-    with pytest.raises(PolicyError, match=r"policy\.name=layer_norm would train nothing: tiny has no such weights"):
+    with pytest.raises(PolicyError, match=r"policy\.name=layer_norm has nothing to train: tiny has no such weights"):
         recipe(images, "layer_norm").fit(tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -52,7 +52,7 @@ def test_groups_stay_together_in_a_fold(images):
     homes = [{groups[name] for name in splits.test.examples.names} for splits in folds]
     assert sum(map(len, homes)) == len(set.union(*homes)) == 8
     with pytest.raises(
-        DataError, match=r"data\.folds=9 is more than the groups of 'who' of the smallest class of .*: 'cat' has 8"
+        DataError, match=r"data\.folds=9 exceeds the number of groups of 'who' in the smallest class of .*: 'cat' has 8"
     ):
         folds_of(table, 9, group="who")
 
@@ -170,7 +170,7 @@ def test_fit_is_one_run(tiny, images):
 
 def test_more_folds_than_the_smallest_class(images, make_images):
     with pytest.raises(
-        DataError, match=r"data\.folds=17 is more than the rows of the smallest class of .*: 'cat' has 16"
+        DataError, match=r"data\.folds=17 exceeds the number of rows in the smallest class of .*: 'cat' has 16"
     ):
         folds_of(images, 17)
     root = images.parent / "divided"

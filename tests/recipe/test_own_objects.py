@@ -50,7 +50,7 @@ def test_a_run_of_objects_names_what_its_file_does_not_contain(images, tmp_path)
     assert "name: '<python: mine>'" in text and "function: '<python: darken>'" in text
     assert type(run.head) is ScaledHead
     assert len(Run(tmp_path / "run").predict(sorted(images.glob("*/*"))[:3])) == 3
-    with pytest.raises(ConfigError, match="darken was given from Python, and no file holds it"):
+    with pytest.raises(ConfigError, match="darken was passed from Python and is not stored in the file"):
         make(images, augmentation={"function": "<python: darken>"}).prepare()
 
 
@@ -122,7 +122,7 @@ def test_the_run_folder_names_the_objects_and_its_file_alone_is_refused(own_trai
     assert "loss: '<python: CategoricalFocalCrossentropy>'" in text
     assert "training.loss, training.metrics, training.optimizer" in text.splitlines()[1]
     assert Run(run.folder).evaluate().accuracy == run.reports["test"].accuracy
-    with pytest.raises(ConfigError, match=r"training\.loss: CategoricalFocalCrossentropy has to be given from Python"):
+    with pytest.raises(ConfigError, match=r"training\.loss: CategoricalFocalCrossentropy has to be passed from Python"):
         ImageClassification.from_file(run.folder / "recipe.yaml", ["backbone.name=efficientnet_lite0"]).prepare()
 
 

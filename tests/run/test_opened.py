@@ -93,7 +93,7 @@ def test_it_has_no_rows_and_no_keras_model(exported, images):
     assert opened.known_rows() is None
     with pytest.raises(ConfigError, match=r"which holds no rows of its run\. Name labelled examples with --data"):
         opened.evaluate()
-    with pytest.raises(ExportError, match=r"has no Keras model.*Name the run folder instead"):
+    with pytest.raises(ExportError, match=r"this operation needs the Keras model.*Name the run folder instead"):
         _ = opened.model
     with pytest.raises(DataError, match="cannot be read"):
         opened.predict(images / "cat" / "absent.png")
@@ -156,11 +156,11 @@ TENSOR = {"name": "pixels", "dtype": "float32"}
         pytest.param("onnx", put("inputs", value=[{**TENSOR, "shape": [None]}]), "inputs or record", id="rank"),
         pytest.param("onnx", put("inputs", value=[{**TENSOR, "shape": [None] * 4}]), "inputs or record", id="open"),
         pytest.param(
-            "onnx", put("inputs", value=[{**TENSOR, "shape": [None, 32, 32, 1]}]), "its inputs are not", id="channels"
+            "onnx", put("inputs", value=[{**TENSOR, "shape": [None, 32, 32, 1]}]), "inputs do not match", id="channels"
         ),
         pytest.param("onnx", put("inputs", value=[{**TENSOR, "shape": [None, 32, 32, 3]}]), "cannot be run", id="size"),
-        pytest.param("onnx", put("predictions_output", value="x"), "its predictions are called x", id="no output"),
-        pytest.param("onnx", put("predictions_output", value="score"), "are called score", id="other output"),
+        pytest.param("onnx", put("predictions_output", value="x"), "its predictions output is x", id="no output"),
+        pytest.param("onnx", put("predictions_output", value="score"), "output is score; expected", id="other output"),
     ],
 )
 def test_an_untrusted_description_is_refused(exported, images, tmp_path, refused, name, edit, match):

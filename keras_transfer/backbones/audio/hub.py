@@ -96,7 +96,7 @@ def find_speech_source(name: str) -> str | None:
         return None
     if not (folder / _CONVERTER).is_file():
         raise BackboneError(
-            f"The KerasHub preset {folder} does not say how its network takes samples: it has no {_CONVERTER}. "
+            f"The KerasHub preset {folder} does not define its audio preprocessing: it has no {_CONVERTER}. "
             f"Received: backbone.name={name}. Save it with the preprocessor's or the audio converter's "
             "save_to_preset()."
         )
@@ -229,7 +229,7 @@ def load_speech_tokenizer(name: str, source: str, whole: keras.Model) -> SpeechT
             kind="sentence_piece", vocabulary=found.proto, special=special, vocabulary_size=vocabulary_size
         )
     raise BackboneError(
-        f"Backbone {name} has a {type(found).__name__}, which is of a kind that is not known here. Received: "
+        f"Backbone {name} has a {type(found).__name__}, which is not supported. Received: "
         f"backbone.name={name}. Use a preset of Whisper or Moonshine."
     )
 

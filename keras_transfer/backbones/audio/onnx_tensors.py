@@ -87,7 +87,7 @@ def _read_tensor(message: memoryview) -> tuple[str, Array]:
         elif field == _PLACE:
             raise ValueError(f"tensor {name!r} is stored in another file")
     if raw is None or kind not in _TYPES:
-        raise ValueError(f"tensor {name!r} is not stored as bytes of a number type that is read here")
+        raise ValueError(f"tensor {name!r} is not stored as bytes of a supported type")
     return name, np.frombuffer(raw, _TYPES[kind]).reshape(shape)
 
 

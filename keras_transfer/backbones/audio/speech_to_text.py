@@ -115,7 +115,7 @@ def load_speech_to_text(config: BackboneConfig, *, weights: Weights = Weights.PR
     if source is None:
         names = list_transcribers()
         raise BackboneError(
-            f"Backbone {config.name} writes no transcripts. Received: backbone.name={config.name}. "
+            f"Backbone {config.name} cannot transcribe. Received: backbone.name={config.name}. "
             f"Use one of {', '.join(names)}, or a KerasHub preset of Whisper or Moonshine: hub:PRESET or its folder."
         )
     return _load_preset(config.name, source, weights)

@@ -163,7 +163,9 @@ class SpeechTokenizer:
                 "Use one of them."
             )
         if timestamps and special.timestamp_begin is None:
-            raise ConfigError("head.timestamps: this network writes none. Received: true. Leave it out.")
+            raise ConfigError(
+                "head.timestamps: this network does not support timestamps. Received: true. Leave it out."
+            )
         chosen = [special.languages[str(language)]] if special.languages else []
         chosen += [special.tasks[task]] if special.tasks else []
         marks = special.no_timestamps is not None and not timestamps
@@ -255,7 +257,7 @@ class SpeechTokenizer:
         except Exception as error:  # the packages raise nearly every kind for files that are missing or damaged
             reason = " ".join(str(error).split())[:300]
             raise BackboneError(
-                f"The tokenizer in {folder} cannot be read: {reason} Take a whole copy of the folder."
+                f"The tokenizer in {folder} cannot be read: {reason} Use a complete copy of the folder."
             ) from error
 
 
@@ -265,7 +267,7 @@ def _whisper_tokens(ids: Mapping[str, int], vocabulary_size: int, *, multilingua
     if missing:
         raise BackboneError(
             f"The tokenizer is not Whisper's. Expected: the special tokens {', '.join(names.values())}. "
-            f"Missing: {', '.join(missing)}. Take a whole copy of its folder."
+            f"Missing: {', '.join(missing)}. Use a complete copy of its folder."
         )
     languages = {
         found.group(1): int(token)

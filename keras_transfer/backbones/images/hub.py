@@ -208,6 +208,6 @@ def _check_folder(name: str, folder: Path) -> None:
         raise BackboneError(_not_for_images(name, getattr(backbone, "__name__", str(config["registered_name"]))))
     if not (folder / "image_converter.json").is_file():
         raise BackboneError(
-            f"The KerasHub preset {folder} does not say how its network takes pixels: it has no image_converter.json. "
+            f"The KerasHub preset {folder} does not define its image preprocessing: it has no image_converter.json. "
             f"Received: backbone.name={name}. Save it with the task's or the preprocessor's save_to_preset()."
         )

@@ -104,7 +104,7 @@ def _load(config: ImageBackboneConfig, image_size: int | None, weights: Weights)
     given = read_mark(name)
     if given is not None:
         raise BackboneError(
-            f"Backbone {given} was given from Python, and a recipe file does not hold it. "
+            f"Backbone {given} was passed from Python and is not stored in the recipe file. "
             "Pass it again: backbone=Backbone.from_keras(...)."
         )
     if name.endswith(_SUFFIX):

@@ -80,7 +80,7 @@ class _TensorUnpickler(pickle.Unpickler):
             return _Tensor
         if module == "torch" and name in _STORAGE_TYPES:
             return _STORAGE_TYPES[name]
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no part of a tensor")
+        raise pickle.UnpicklingError(f"it refers to {module}.{name}, which is not allowed")
 
     def persistent_load(self, pid: Any) -> _Storage:
         kind, dtype, key, _location, size, _view = pid
@@ -114,14 +114,14 @@ def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
 def _read(file: IO[bytes]) -> dict[str, NDArray[Any]]:
     magic, _protocol, _system = (_TensorUnpickler(file).load() for _ in range(3))
     if magic != _MAGIC_NUMBER:
-        raise pickle.UnpicklingError("its first number is not the one that torch.save writes")
+        raise pickle.UnpicklingError("wrong magic number")
     unpickler = _TensorUnpickler(file)
     tensors = unpickler.load()
     for key in _TensorUnpickler(file).load():
         storage = unpickler.storages[key]
         size = int.from_bytes(file.read(8), "little")
         if size != storage.size:
-            raise pickle.UnpicklingError(f"storage {key} holds {size} numbers where {storage.size} were announced")
+            raise pickle.UnpicklingError(f"storage {key} has {size} values; expected {storage.size}")
         content = file.read(size * storage.dtype.itemsize)
         storage.values = np.frombuffer(content, dtype=storage.dtype, count=size)
     return {name: tensor.to_numpy() for name, tensor in tensors.items() if isinstance(tensor, _Tensor)}

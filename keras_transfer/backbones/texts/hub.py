@@ -265,7 +265,7 @@ def _load(name: str, source: str, load: Callable[[], Any]) -> Any:
         else:
             message = (
                 f"Text backbone {name} cannot be loaded from {source}. KerasHub says: {shorten(error)} "
-                "Take a whole copy of the folder."
+                "Use a complete copy of the folder."
             )
         raise BackboneError(message) from error
 

@@ -107,8 +107,8 @@ def load_text_backbone(
     weights, given = Weights.parse(weights), read_mark(name)
     if given is not None:
         raise BackboneError(
-            f"Backbone {given} was given from Python. Models from Python are for image input, and this recipe has text "
-            "input. Name a backbone for texts, a preset of KerasHub or a folder."
+            f"Backbone {given} was passed from Python. Models from Python are for image input, and this recipe has "
+            "text input. Name a backbone for texts, a preset of KerasHub or a folder."
         )
     if name in BACKBONES:
         return find_row(name, TextBackboneRow).load(weights=weights, pooling=pooling)

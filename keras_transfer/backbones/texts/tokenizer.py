@@ -248,7 +248,7 @@ class TextEncoder:
             return cls(preprocessor)
         except Exception as error:  # KerasHub raises nearly every kind for files that are missing or damaged
             raise BackboneError(
-                f"The tokenizer in {folder} cannot be read: {shorten(error)} Take a whole copy of the folder."
+                f"The tokenizer in {folder} cannot be read: {shorten(error)} Use a complete copy of the folder."
             ) from error
 
     def _fresh(self) -> "TextEncoder":

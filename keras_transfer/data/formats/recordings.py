@@ -374,7 +374,7 @@ def _check_whole(content: bytes) -> None:
         last = content.rfind(b"OggS")
         table = content[last + 27 : last + 27 + content[last + 26]] if last + 26 < len(content) else b""
         if last + 27 > len(content) or last + 27 + len(table) + sum(table) > len(content):
-            raise ValueError("cut off: its last page is not whole")
+            raise ValueError("cut off: its last page is incomplete")
 
 
 def _check_chunks(content: bytes, wanted: bytes, order: Any) -> None:

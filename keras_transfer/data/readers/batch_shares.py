@@ -68,7 +68,7 @@ class Share:
         """
         if 0 < rows < self.of:
             raise DataError(
-                f"The {name} rows are shared out among {self.of} devices, and there are fewer. Received: {rows}. "
+                f"The {name} split has fewer rows than devices ({self.of}). Received: {rows}. "
                 "Use fewer devices (distribution.devices), or more rows."
             )
 

@@ -73,13 +73,13 @@ def _find(store: FeatureStore, key: str, rows: int) -> _Stored | None:
 
 def _load(files: list[Path], rows: int) -> _Stored:
     if [file.name for file in files] != _FILES:
-        raise ValueError("it has other files than expected")
+        raise ValueError("unexpected files")
     data, bounds = ArrayFile(files[0]), np.load(files[1], allow_pickle=False)
     found = (data.dtype, data.shape[1:], bounds.dtype, bounds.shape)
     if found != (np.dtype(np.float32), (), np.dtype(np.int64), (rows, 2)):
-        raise ValueError("its arrays are not those of recordings")
+        raise ValueError("its arrays have the wrong type or shape")
     if not ((bounds >= 0) & (bounds <= data.shape[0])).all() or (bounds[:, 0] > bounds[:, 1]).any():
-        raise ValueError("its recordings are outside of its samples")
+        raise ValueError("the bounds of its recordings are invalid")
     is_small = data.shape[0] * data.dtype.itemsize <= _MOST_HELD_BYTES
     return (HeldArray(np.asarray(data)) if is_small else data), bounds
 

@@ -85,11 +85,11 @@ class _Labels:
         likely = find_separators([row[0] for row in rows if row])
         if likely:
             raise DataError(
-                f"data.separator={separator!r} separates nothing: no row of {self.source.name} has two labels in "
-                f"column {column!r}. Likely separators: {describe_separators(likely)}. Set data.separator to one of "
-                "them; if these are single labels, list them in data.classes."
+                f"data.separator={separator!r} does not occur in the labels: no row of {self.source.name} has two "
+                f"labels in column {column!r}. Likely separators: {describe_separators(likely)}. Set data.separator to "
+                "one of them; if these are single labels, list them in data.classes."
             )
-        return [f"data.separator={separator!r} separates nothing: each row has one label at most."]
+        return [f"data.separator={separator!r} does not occur in the labels: each row has one label at most."]
 
     def find_missing(self) -> list[str]:
         """Return a line on names that may be missing values."""

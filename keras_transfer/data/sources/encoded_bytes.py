@@ -66,8 +66,8 @@ def cache_records(
         found = _find(store, key)
     if found is None:
         raise DataError(
-            f"The {plural} of {source} cannot be read from {cache_folder()}: another process removed them, or a "
-            "damaged entry of another user is in their place. Run again, or set KERAS_TRANSFER_CACHE to another folder."
+            f"The {plural} of {source} cannot be read from {cache_folder()}: they were removed by another process, or "
+            "replaced by another user's damaged entry. Run again, or set KERAS_TRANSFER_CACHE to another folder."
         )
     return found
 
@@ -115,7 +115,7 @@ def _to_json(value: Any) -> Any:
 
 def _load(files: list[Path]) -> tuple[EncodedFiles, pd.DataFrame]:
     if [file.name for file in files] != _FILES:
-        raise ValueError("it has other files than expected")
+        raise ValueError("unexpected files")
     data = ArrayFile(files[0])
     bounds, digests = (np.load(file, allow_pickle=False) for file in files[1:3])
     with files[3].open("rb") as lines:
@@ -124,9 +124,9 @@ def _load(files: list[Path]) -> tuple[EncodedFiles, pd.DataFrame]:
     found = [(bounds.dtype, bounds.shape), (digests.dtype, digests.shape), (data.dtype, data.shape[1:])]
     number, byte = np.dtype(np.int64), np.dtype(np.uint8)
     if found != [(number, (len(rows), 2)), (byte, (len(rows), 32)), (byte, ())]:
-        raise ValueError("its arrays are not those of files")
+        raise ValueError("its arrays have the wrong type or shape")
     if not ((bounds >= 0) & (bounds <= data.shape[0])).all() or (bounds[:, 0] > bounds[:, 1]).any():
-        raise ValueError("its files are outside of its bytes")
+        raise ValueError("the bounds of its files are invalid")
     if not all(isinstance(name, str) and isinstance(columns, dict) for name, columns in rows):
         raise ValueError("its rows are not names and columns")
     examples = EncodedFiles(str(files[0].parent), names, data, bounds, digests)

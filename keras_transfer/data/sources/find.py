@@ -108,7 +108,7 @@ def find_source_kind(name: str, config: DataConfig, *, examples: Collection[str]
     if len(kinds) > 1:
         ways = " and as ".join(f"{kind.form} ({kind.name})" for kind in kinds)
         raise DataError(
-            f"Data source {name!r} can be read in {len(kinds)} ways: as {ways}. For a file or a folder, write its path "
+            f"Data source {name!r} is ambiguous: it can be read as {ways}. For a file or a folder, write its path "
             f"(./{name}) or rename it; of two plugins, uninstall one."
         )
     return kinds[0]

@@ -31,7 +31,7 @@ class PythonObjects(SourceKind):
 
     def read(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Source:
         if self._data is None:
-            raise DataError(f"{name} was given from Python and is not stored. Pass it again: evaluate(data=...).")
+            raise DataError(f"{name} was passed from Python and is not stored. Pass it again: evaluate(data=...).")
         source = examples.from_object(name, self._data, config)
         if isinstance(self._data, tf.data.Dataset) and not knows_length(self._data):
             note = f"The tf.data.Dataset does not know its length: {len(source.rows):,} rows were read"
@@ -40,7 +40,7 @@ class PythonObjects(SourceKind):
 
     def unused_keys(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Mapping[str, str]:
         keys = ("encoding", "delimiter", "folders")
-        return dict.fromkeys(keys, f"{name} is an object from Python, and no file")
+        return dict.fromkeys(keys, f"{name} is an object from Python, not a file")
 
     def has_labels(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> bool:
         """Return whether the object has labels, and not only examples."""

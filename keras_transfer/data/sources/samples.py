@@ -66,7 +66,7 @@ def _check_sample(loaded: Any) -> Sample:
     if not isinstance(loaded, Sample):
         raise DataError(
             f"The entry point of a sample set must be a keras_transfer.Sample. Received: {loaded!r}. "
-            "Fix or uninstall the package that has it."
+            "Fix or uninstall the package that provides it."
         )
     return loaded
 

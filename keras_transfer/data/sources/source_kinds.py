@@ -132,7 +132,7 @@ def _to_kind(loaded: Any) -> SourceKind:
     if not isinstance(kind, SourceKind):
         raise DataError(
             f"The entry point of a source must be a subclass of keras_transfer.SourceKind. Received: {loaded!r}. "
-            "Fix or uninstall the package that has it."
+            "Fix or uninstall the package that provides it."
         )
     return kind
 

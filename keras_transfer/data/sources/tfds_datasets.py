@@ -26,7 +26,7 @@ class TfdsDatasets(SourceKind):
 
     def unused_keys(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Mapping[str, str]:
         keys = ("path", "root", "suffix", "encoding", "delimiter", "folders")
-        return dict.fromkeys(keys, f"{name} is a dataset of TFDS, which is no table of files")
+        return dict.fromkeys(keys, f"{name} is a dataset of TFDS, not a table of files")
 
     def check_whole(self, source: Source) -> None:
         splits = source.rows["split"].unique().tolist()

@@ -225,8 +225,8 @@ class _Draw:
         if counts[smallest] < folds:
             what = "rows" if group is None else f"groups of {group!r}"
             raise DataError(
-                f"data.folds={folds} is more than the {what} of the smallest class of {self.source.name}: {smallest!r} "
-                f"has {counts[smallest]}. Use fewer folds, or add rows."
+                f"data.folds={folds} exceeds the number of {what} in the smallest class of {self.source.name}: "
+                f"{smallest!r} has {counts[smallest]}. Use fewer folds, or add rows."
             )
         groups = None if group is None else rows[group].astype(str).tolist()
         strata = self._join(own).tolist()

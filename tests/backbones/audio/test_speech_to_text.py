@@ -163,11 +163,9 @@ def test_adapters_reach_every_dense_layer_of_both_parts_and_are_merged(family, s
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        pytest.param(
-            "speech_embedding", r"writes no transcripts.*Use one of whisper_base, whisper_tiny_en, or", id="row"
-        ),
-        pytest.param("hub:resnet_18_imagenet", "writes no transcripts", id="image preset"),
-        pytest.param("no_such_folder", "writes no transcripts", id="nothing"),
+        pytest.param("speech_embedding", r"cannot transcribe.*Use one of whisper_base, whisper_tiny_en, or", id="row"),
+        pytest.param("hub:resnet_18_imagenet", "cannot transcribe", id="image preset"),
+        pytest.param("no_such_folder", "cannot transcribe", id="nothing"),
     ],
 )
 def test_networks_without_transcripts_are_refused_with_those_that_support_them(name, message):

@@ -92,7 +92,7 @@ def test_damaged_folders_are_refused(change, load, tmp_path):
         (tmp_path / "tokenizer.json").write_text("{")
     if change == "other":
         (tmp_path / "speech_tokenizer.json").write_text('{"kind": "pickle", "special": {}}')
-    with pytest.raises(BackboneError, match=r"cannot be read: .* Take a whole copy of the folder"):
+    with pytest.raises(BackboneError, match=r"cannot be read: .* Use a complete copy of the folder"):
         SpeechTokenizer.load(tmp_path)
 
 

@@ -93,7 +93,7 @@ def test_a_pickle_that_names_a_function_is_refused_and_nothing_runs(tmp_path, fi
         start = b"".join(pickle.dumps(value, protocol=2) for value in (MAGIC_NUMBER, 1001, {}))
         attack = start + attack
     file.write_bytes(attack)
-    with pytest.raises(BackboneError, match=r"asks for \w+\.system.*nothing in it was run"):
+    with pytest.raises(BackboneError, match=r"refers to \w+\.system.*nothing in it was run"):
         read_tensors(file)
     assert not (tmp_path / "was_run").exists()
 

@@ -239,7 +239,7 @@ def test_a_tokenizer_that_cannot_be_read(encoders, tmp_path, what):
         foreign = {"module": "os", "class_name": "system", "config": {}, "registered_name": "system"}
         config.write_text(json.dumps({**json.loads(config.read_text()), **foreign}))
     with pytest.raises(
-        BackboneError, match=r"The tokenizer in .* cannot be read: .*\. Take a whole copy of the folder\.$"
+        BackboneError, match=r"The tokenizer in .* cannot be read: .*\. Use a complete copy of the folder\.$"
     ):
         TextEncoder.load(tmp_path)
 
