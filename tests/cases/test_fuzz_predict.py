@@ -117,6 +117,7 @@ def check_skipped(run, inputs):
     assert not isinstance(inputs, list) or len(skipped) == len(inputs)
 
 
+@pytest.mark.slow
 @QUICK
 @given(anything)
 def test_images(image_run, inputs):

@@ -12,7 +12,7 @@ from keras_transfer.backbones.images.applications import APPLICATIONS
 from keras_transfer.networks.stages import submodel
 
 # The default tests build a few kinds of network; what is expected of pixels is tested for all of them.
-FAST = {"efficientnet_lite0", "mobilenet_v3_small", "resnet50_v2"}
+FAST = {"efficientnet_lite0", "mobilenet_v3_small"}
 NAMES = [
     pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow])
     for name in BACKBONES

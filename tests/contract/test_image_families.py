@@ -336,6 +336,7 @@ def test_a_network_for_any_size_uses_the_size_of_its_preprocessing(tmp_path):
     assert load_hub_backbone(f"hub:{tmp_path / 'preset'}").image_size == 40
 
 
+@pytest.mark.slow
 def test_trained_positions_of_dinov2_are_reloaded(tmp_path):
     _, body, converter = save("dinov2", tmp_path / "preset", position_embedding_shape=(56, 56, 3))
     backbone = load_hub_backbone(str(tmp_path / "preset"))

@@ -106,6 +106,7 @@ def test_family(family, tmp_path):
     np.testing.assert_allclose(keras.ops.convert_to_numpy(loaded(prepared)), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_weights_of_a_file_and_random_ones(tmp_path):
     save("whisper", tmp_path / "preset")
     config = AudioBackboneConfig(name=f"hub:{tmp_path / 'preset'}")

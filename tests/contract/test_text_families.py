@@ -73,7 +73,7 @@ FAMILIES = {
 # KerasHub's network has no mask to take, or takes none for keys.
 PADDING_CHANGES_IT = {"f_net", "roformer_v2"}
 # The default tests have one family of each kind of tokenizer and of network; the others differ from those in layers.
-FAST = {"albert", "bert", "f_net", "gpt2"}
+FAST = {"albert", "bert", "gpt2"}
 NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name not in FAST else []) for name in FAMILIES]
 # Of encoders alone: with a pooler, without one, and with a network that takes no mask.
 ENCODERS = [

@@ -88,7 +88,10 @@ def test_a_second_run_computes_nothing(images, tmp_path, computed):
     assert computed == []
     for a, b in zip(first.model.get_weights(), second.model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-    # A sweep over the head alone shares features as well.
+
+
+@pytest.mark.slow
+def test_a_sweep_over_the_head_shares_features(images, tmp_path, computed):
     run(images, tmp_path / "head", views=2, augmentation=PLAIN, policy="head")
     computed.clear()
     run(images, tmp_path / "sgd", views=2, augmentation=PLAIN, policy={"name": "head", "head_solver": "sgd"})

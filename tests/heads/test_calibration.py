@@ -132,6 +132,7 @@ def test_reliability_of_labels_matches_the_calibration_curve_of_scikit_learn():
     assert head.calibrate(predicted, labels).reliability(predicted, labels).after
 
 
+@pytest.mark.slow
 def test_standard_deviations_of_numbers_are_those_of_residuals():
     random = np.random.default_rng(0)
     targets = random.normal(size=(3000, 2)).astype(np.float32) * np.array([10.0, 0.1], np.float32)

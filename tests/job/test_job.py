@@ -186,6 +186,7 @@ def test_averaged_weights_are_saved_and_evaluated(images, tmp_path, monkeypatch)
     assert run.evaluate(split="validation").loss == pytest.approx(history(run)[-1]["val_loss"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_lower_stages_learn_more_slowly(images, tmp_path):
     job = recipe(
         images, {"name": "full", "batch_norm": "frozen", "stage_decay": 0.1}, training={"weight_decay": 0.0}

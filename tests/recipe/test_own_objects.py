@@ -54,6 +54,7 @@ def test_a_run_of_objects_names_what_its_file_does_not_contain(images, tmp_path)
         make(images, augmentation={"function": "<python: darken>"}).prepare()
 
 
+@pytest.mark.slow
 def test_the_function_is_the_only_augmentation_of_training_batches(images):
     def batches(augmentation):
         job = make(images, head={}, augmentation=augmentation).prepare()

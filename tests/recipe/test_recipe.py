@@ -104,6 +104,7 @@ def test_a_loss_that_is_nan_or_infinite_leaves_a_run_with_the_last_good_weights(
     assert all(np.isfinite(weight).all() for weight in Run(tmp_path / "run").model.get_weights())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny")
 def test_the_recipe_in_a_run_folder_works_from_any_working_folder(images, tmp_path, monkeypatch):
     monkeypatch.chdir(images.parent)

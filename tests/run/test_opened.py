@@ -52,6 +52,7 @@ def test_predictions_of_tensors_match_the_model(exported, finished_run, name):
         np.testing.assert_allclose(predictor.predict_tensors({"pixels": pixels}), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_exported_model_of_texts_predicts_as_its_run(finished_text_run, tmp_path, monkeypatch):
     """In another folder, with its tokenizer: texts that are empty, unknown, or longer than the model takes."""
     run = finished_text_run

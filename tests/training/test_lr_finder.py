@@ -91,6 +91,7 @@ def test_everything_is_restored(images, policy):
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
 
+@pytest.mark.slow
 def test_a_test_of_fine_tuning_starts_with_the_solved_head(images):
     # A head that takes everything for the first class is wrong by 100 about half of the rows.
     head = SolvedHead(np.zeros((8, 2), np.float32), np.array([50, -50], np.float32), strength=1.0, loss=None)

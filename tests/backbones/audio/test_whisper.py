@@ -184,6 +184,7 @@ def test_languages_match_ctranslate2(tmp_path):
         assert shares[token] / sum(shares.values()) == pytest.approx(probability, abs=1e-4), token
 
 
+@pytest.mark.slow
 def test_the_first_state_matches_the_whole_network():
     sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32, "num_mels": 4}
     whole = keras_hub.models.WhisperBackbone(vocabulary_size=7, max_decoder_sequence_length=5, **sizes)

@@ -63,6 +63,7 @@ def test_the_factor_is_inserted_once(file, tmp_path):
     np.testing.assert_array_equal(twice(PIXELS), once(PIXELS))
 
 
+@pytest.mark.slow
 def test_a_network_trained_from_scratch_is_unchanged(tmp_path):
     scratch = BACKBONES["efficientnet_b0"].build(32)
     scratch.save_weights(tmp_path / "scratch.weights.h5")

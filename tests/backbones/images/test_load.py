@@ -1,5 +1,7 @@
 """Backbones besides the rows of ``BACKBONES``, by name or as objects: KerasHub presets and custom models."""
 
+import shutil
+
 import keras
 import keras_hub
 import numpy as np
@@ -99,17 +101,30 @@ def test_tokens_are_pooled(images, pooling):
     np.testing.assert_allclose(model.pooling(x), np.concatenate(expected, axis=1), atol=1e-5)
 
 
-@pytest.fixture
-def preset(tmp_path):
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory):
     """A small ViT with its preprocessing, as KerasHub saves one."""
     keras.utils.set_random_seed(0)
     body = keras_hub.models.ViTBackbone(
         image_shape=(SIZE, SIZE, 3), patch_size=(8, 8), num_layers=5, num_heads=2, hidden_dim=16, mlp_dim=32
     )
     converter = keras_hub.layers.ViTImageConverter(image_size=(SIZE, SIZE), scale=1 / 127.5, offset=-1.0)
+    folder = tmp_path_factory.mktemp("presets") / "preset"
     for part in (body, converter):
-        part.save_to_preset(str(tmp_path / "preset"))
-    return tmp_path / "preset"
+        part.save_to_preset(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unusable(tmp_path_factory, preset):
+    """A folder of files and presets that lack something."""
+    folder = tmp_path_factory.mktemp("unusable")
+    own_model().save(folder / "mine.keras")
+    keras.Sequential([keras.Input((SIZE, SIZE, 3)), keras.layers.Lambda(lambda x: x)]).save(folder / "lambda.keras")
+    (folder / "empty").mkdir()
+    for name, missing in (("bare", "image_converter.json"), ("weightless", "model.weights.h5")):
+        shutil.copytree(preset, folder / name, ignore=shutil.ignore_patterns(missing))
+    return folder
 
 
 @pytest.mark.slow
@@ -180,19 +195,11 @@ def test_a_model_without_a_graph():
         ({"name": "WEIGHTLESS"}, ["cannot be loaded", "Use a complete copy of the folder"]),
     ],
 )
-def test_an_unusable_backbone_is_refused(images, tmp_path, preset, backbone, needs):
-    own_model().save(tmp_path / "mine.keras")
-    keras.Sequential([keras.Input((SIZE, SIZE, 3)), keras.layers.Lambda(lambda x: x)]).save(tmp_path / "lambda.keras")
-    (tmp_path / "empty").mkdir()
-    for name, missing in (("bare", "image_converter.json"), ("weightless", "model.weights.h5")):
-        (tmp_path / name).mkdir()
-        for file in preset.iterdir():
-            if file.name != missing:
-                (tmp_path / name / file.name).write_bytes(file.read_bytes())
+def test_an_unusable_backbone_is_refused(images, unusable, backbone, needs):
     places = {"FILE": "mine.keras", "LAMBDA": "lambda.keras"}
     places |= {name.upper(): name for name in ("empty", "bare", "weightless")}
     name = backbone["name"]
-    section = {**backbone, "name": str(tmp_path / places[name]) if name in places else name}
+    section = {**backbone, "name": str(unusable / places[name]) if name in places else name}
     with pytest.raises(BackboneError) as caught:
         recipe(images, section).prepare()
     assert [need for need in needs if need not in str(caught.value)] == []

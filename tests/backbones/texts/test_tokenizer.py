@@ -100,6 +100,7 @@ def test_decoder_inputs_start_as_in_keras_hub_and_have_no_end_token(encoders, na
     same(encoders[name].encode([(text,) for text in TEXTS], 12), next(iter(batch)))
 
 
+@pytest.mark.slow
 def test_setting_a_seed_does_not_lose_the_vocabulary(encoders):
     # TensorFlow Text's SentencePiece lives in a kernel, and TensorFlow forgets kernels when a seed is set.
     names = ("xlm_roberta", "gemma", "gpt2")

@@ -253,6 +253,7 @@ def test_randaugment_turns_shears_and_shifts_by_the_ranges_of_its_magnitude():
     assert (x, y) == pytest.approx((-0.09 * size, 8.0), abs=0.1)
 
 
+@pytest.mark.slow
 def test_randaugment_changes_more_at_a_greater_magnitude():
     pixels = np.repeat(blob()[:1], 32, axis=0)
     differences = [np.abs(changed(pixels, {"randaugment": magnitude}) - pixels).mean() for magnitude in (1, 4, 10)]
@@ -268,6 +269,7 @@ def erased_parts(pixels, chance):
     return parts
 
 
+@pytest.mark.slow
 def test_erasing_hides_one_rectangle_of_2_to_33_percent():
     size = 64
     areas, ratios, places = [], [], []

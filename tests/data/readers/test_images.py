@@ -136,6 +136,7 @@ def noise(split):
     return split
 
 
+@pytest.mark.slow
 def test_augmentation_of_an_image_is_bit_identical_in_any_batch(noise):
     alone = ROUGH.model_copy(update={"mixup": 0.0, "cutmix": 0.0})
 
@@ -165,6 +166,7 @@ def test_mixing_mixes_each_row_of_a_batch_with_the_one_before_it(noise):
         assert new_targets == pytest.approx(sums / (own + other)[:, None], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_examples_are_not_mixed_if_features_are_cached(noise):
     def first_batch(augmentation):
         return shown(noise, View(epoch=1), augmentation=augmentation)
