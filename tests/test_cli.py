@@ -192,6 +192,7 @@ def test_cache_shows_and_clears_its_entries(command, recipe, tmp_path):
     assert "0 entries" in done(command("cache"))
 
 
+@pytest.mark.slow
 def test_a_run_continues_if_the_cache_cannot_be_written(command, recipe, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("KERAS_TRANSFER_CACHE", str(tmp_path / "file"))

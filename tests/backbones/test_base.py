@@ -69,7 +69,7 @@ def saved(network, path, kind, name=""):
 
 
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
-@pytest.mark.parametrize("kind", [".weights.h5", ".h5", ".keras", "run folder"])
+@pytest.mark.parametrize("kind", [".weights.h5", pytest.param(".h5", marks=pytest.mark.slow), ".keras", "run folder"])
 @pytest.mark.parametrize("name", [pytest.param("mobilenet_v3_small", marks=pytest.mark.slow), "efficientnet_lite0"])
 def test_weights_from_a_file(tmp_path, name, kind):
     row = BACKBONES[name]

@@ -193,6 +193,7 @@ def test_an_image_that_changes_while_features_are_computed_is_named(split, monke
         cache().evaluation(small_model(), 2, split)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "other",
     [

@@ -158,6 +158,7 @@ def test_the_head_policy_is_the_solved_head(images, tmp_path):
     assert history(run)[0]["loss"] < history(trained)[-1]["loss"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sections",
     [{"head": {"hidden": 4}}, pytest.param({"training": {"label_smoothing": 0.1}}, marks=pytest.mark.slow)],
@@ -203,6 +204,7 @@ def test_lower_stages_learn_more_slowly(images, tmp_path):
     assert (ratios > 3).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "augmentation",
     [

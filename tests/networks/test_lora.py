@@ -49,6 +49,7 @@ def efficientnet():
 
 
 NETWORKS = {"all_kinds": all_kinds, "conv_net": conv_net, "bert": bert, "efficientnet": efficientnet}
+FAST_AND_SLOW = ["all_kinds", "conv_net", "bert", pytest.param("efficientnet", marks=pytest.mark.slow)]
 
 
 class Setup:
@@ -197,7 +198,7 @@ def test_a_second_adapter_is_refused_before_anything_changes():
 # What trains.
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", FAST_AND_SLOW)
 def test_new_adapters_change_no_output_and_training_updates_only_them_and_the_head(name):
     setup = Setup(name)
     expected = setup.predict()
@@ -239,7 +240,7 @@ def test_keras_makes_the_adapted_weight_trainable_again_with_its_layer():
 # Merging.
 
 
-@pytest.mark.parametrize("name", [*list(NETWORKS)[:3], pytest.param("efficientnet", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", FAST_AND_SLOW)
 def test_merged_layers_are_ordinary_ones_that_predict_the_same(name, tmp_path):
     setup = Setup(name)
     shapes = [w.shape for w in setup.trainer.weights]

@@ -149,6 +149,7 @@ def unbroken(recipe, tmp_path_factory):
 STEP, TEST = (Checkpointer, "on_train_batch_end"), (UserCallbacks, "on_test_begin")
 
 
+@pytest.mark.slow
 def test_a_stateful_callback_and_a_tracker_are_resumed_bit_for_bit(recipe, unbroken, tmp_path, killed):
     made, (expected_run, expected, _) = recipe(TWO_PHASES), unbroken
     kills = [
@@ -207,6 +208,7 @@ def test_a_run_must_be_resumed_with_the_callbacks_that_it_had(recipe, tmp_path, 
     fit(made, tmp_path / "run", resume=True)
 
 
+@pytest.mark.slow
 def test_early_stopping_and_history_see_what_a_callback_measures(recipe, tmp_path):
     class Measure(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):

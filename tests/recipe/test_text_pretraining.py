@@ -192,6 +192,7 @@ def test_frozen_stages_do_not_change_although_the_head_is_tied_to_them(table, pr
     assert same == [True] * (len(stages) - 1) + [False]
 
 
+@pytest.mark.slow
 def test_tied_embeddings_are_not_new_weights(table, preset):
     """L2-SP pulls them to their start; only the head's own weights decay to zero."""
     from keras_transfer.training.phase import apply_phase
@@ -203,6 +204,7 @@ def test_tied_embeddings_are_not_new_weights(table, preset):
     assert len(new) == 5 and not any("token_embedding" in path for path in new)
 
 
+@pytest.mark.slow
 def test_pairs_and_weights(tmp_path, preset):
     rows = [{"text": "cat mouse sofa", "reply": "milk purr", "trust": trust} for trust in (1.0, 0.0)] * 12
     pd.DataFrame(rows).to_csv(tmp_path / "pairs.csv", index=False)

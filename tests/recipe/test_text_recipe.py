@@ -257,6 +257,7 @@ def test_more_stages_than_there_are_is_refused(table, preset):
         recipe(table, preset, policy={"name": "last_stages", "stages": 9}).prepare()
 
 
+@pytest.mark.slow
 def test_the_next_recipe_starts_from_the_backbone_of_an_earlier_run(finished, table, preset):
     job = recipe(table, preset, backbone={"name": preset, "weights": str(finished.folder)}).prepare()
     trained = next(layer for layer in finished.model.layers if isinstance(layer, keras.Model) and len(layer.layers) > 5)

@@ -69,6 +69,7 @@ def draw(backbone):
     return {"samples": keras.ops.convert_to_tensor(samples), "token_ids": keras.ops.convert_to_tensor(tokens)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["whisper", pytest.param("moonshine", marks=pytest.mark.slow)])
 def test_the_network_matches_keras_hub_wherever_it_is_cut(family, speech_preset, tmp_path):
     folder = speech_preset(family)

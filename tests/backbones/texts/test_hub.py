@@ -109,6 +109,7 @@ def test_a_folder_of_sentence_transformers_determines_the_pooling(bert, tmp_path
     np.testing.assert_array_equal(vectors(replace(made, network=loaded)), vectors(made))
 
 
+@pytest.mark.slow
 def test_random_weights(bert):
     keras.utils.set_random_seed(5)
     random = load_text_backbone(str(bert), weights="none")

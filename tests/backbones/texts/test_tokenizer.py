@@ -160,6 +160,7 @@ def test_a_padding_token_spelled_in_a_text_is_encoded_and_the_text_continues(enc
     assert after == [*tokenizer(" dog"), tokenizer.end_token_id]
 
 
+@pytest.mark.slow
 def test_a_byte_that_the_vocabulary_lacks():
     tokenizer = keras_hub.models.GPT2Tokenizer({"<|endoftext|>": 0, "a": 1, "b": 2, "ab": 3}, ["a b"])
     encoder = TextEncoder(keras_hub.models.GPT2CausalLMPreprocessor(tokenizer))
@@ -175,6 +176,7 @@ def test_a_traced_function_keeps_its_length(encoders):
     same(short(strings), encoder.encode([(text,) for text in TEXTS], 8))
 
 
+@pytest.mark.slow
 def test_threads_can_request_different_lengths(preprocessors):
     encoder = TextEncoder(preprocessors["bert"])
     lengths = [6, 7, 8, 9] * 3

@@ -67,8 +67,6 @@ def test_an_unshared_dataset_is_unchanged():
 
 
 def test_fewer_rows_than_devices_are_refused():
-    with pytest.raises(
-        DataError, match=r"The test rows are shared out among 4 devices, and there are fewer. Received: 3"
-    ):
+    with pytest.raises(DataError, match=r"The test split has fewer rows than devices \(4\). Received: 3"):
         Share(0, 1, 4).check("test", 3)
     Share(0, 1, 4).check("test", 0)

@@ -87,7 +87,7 @@ def test_folds_keep_groups_together_and_each_is_a_test_group_once(table):
     assert sorted(tests) == sorted(patients.index)
     rows = pd.read_csv(table)
     rows.assign(label=np.where(rows["patient"].isin(["p0", "p1"]), "rare", rows["label"])).to_csv(table, index=False)
-    with pytest.raises(DataError, match=r"folds=3 is more than the groups of 'patient' of .*: 'rare' has 2"):
+    with pytest.raises(DataError, match=r"folds=3 exceeds the number of groups of 'patient' in .*: 'rare' has 2"):
         load(table, group="patient", folds=3, fold=1)
 
 
