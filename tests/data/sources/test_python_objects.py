@@ -94,7 +94,7 @@ def test_a_run_records_where_its_data_came_from_and_requires_it_again(tiny, loss
     assert recipe["data"]["source"] == "<python: tuple of 20 examples>"
     assert recipe["data"]["test"] == "<python: tuple of 5 examples>"
     again = Run(run.folder)
-    with pytest.raises(DataError, match=r"20 examples> was given from Python .* evaluate\(data=\.\.\.\)"):
+    with pytest.raises(DataError, match=r"20 examples> was passed from Python .* evaluate\(data=\.\.\.\)"):
         again.evaluate()
     report = again.evaluate(held_out)
     assert report.accuracy == run.reports["test"].accuracy
