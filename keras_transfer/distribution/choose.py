@@ -86,11 +86,15 @@ def _distribute_on_jax(config: RecipeConfig, strategy: str, connect: bool) -> It
 
 def _find_processes(config: RecipeConfig) -> Workers | None:
     """The processes that a recipe, TF_CONFIG or SLURM defines, if several; Keras' strategies also run in one."""
-    several = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
-    if not (config.distribution.workers or "TF_CONFIG" in os.environ or several):
+    if not _may_have_processes(config):
         return None
     workers = find_workers(config.distribution)
     return workers if len(workers.addresses) > 1 else None
+
+
+def _may_have_processes(config: RecipeConfig) -> bool:
+    several = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
+    return bool(config.distribution.workers) or "TF_CONFIG" in os.environ or several
 
 
 def is_chief(config: RecipeConfig) -> bool:
@@ -129,7 +133,10 @@ def _resolve_strategy(config: RecipeConfig) -> str:
     if strategy != "auto":
         return strategy
     on_jax = keras.backend.backend() == "jax"
-    chosen = isinstance(devices, list) or (devices or _count_gpus(on_jax)) > 1
+    if devices is None:
+        # To count JAX's devices starts JAX, after which it cannot be connected to other processes.
+        devices = 1 if on_jax and _may_have_processes(config) else _count_gpus(on_jax)
+    chosen = isinstance(devices, list) or devices > 1
     return ("data_parallel" if on_jax else "mirrored") if chosen else "none"
 
 

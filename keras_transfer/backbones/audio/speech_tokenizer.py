@@ -288,7 +288,7 @@ def _whisper_tokens(ids: Mapping[str, int], vocabulary_size: int, *, multilingua
 
 
 def _find_suppressed(tokenizer: SpeechTokenizer, ids: Mapping[str, int]) -> list[int]:
-    """Return the tokens of OpenAI's ``non_speech_tokens``: annotations of speech that nobody pronounces.
+    """Return the tokens of OpenAI's ``non_speech_tokens``: annotations of speech that are not pronounced.
 
     whisper/tokenizer.py and whisper/decoding.py, https://github.com/openai/whisper (v20231117).
     """
