@@ -8,7 +8,9 @@ import keras
 import numpy as np
 
 from keras_transfer.backbones.audio.load import load_audio_backbone
-from keras_transfer.config.schema import AudioAugmentationConfig, AudioBackboneConfig, AudioHeadConfig
+from keras_transfer.config.augmentation import AudioAugmentationConfig
+from keras_transfer.config.backbones import AudioBackboneConfig
+from keras_transfer.config.schema import AudioHeadConfig
 from keras_transfer.data.examples.recordings import GivenRecordings, GivenSamples, Recordings
 from keras_transfer.data.readers.recordings import AudioReader
 from keras_transfer.data.splits.splits import Split

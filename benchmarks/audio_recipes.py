@@ -27,7 +27,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from keras_transfer import Recipe
-from keras_transfer.config.schema import AudioBackboneConfig
+from keras_transfer.config.backbones import AudioBackboneConfig
 from keras_transfer.data.formats.recordings import decode_recording
 
 RATE = 16_000

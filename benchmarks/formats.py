@@ -27,14 +27,9 @@ from keras_transfer.backbones.images.applications import APPLICATIONS
 from keras_transfer.backbones.images.hub import find_image_families, load_hub_backbone
 from keras_transfer.backbones.texts.hub import find_families
 from keras_transfer.backbones.texts.rows import load_text_backbone
-from keras_transfer.config.schema import (
-    AudioAugmentationConfig,
-    AudioBackboneConfig,
-    AudioHeadConfig,
-    AugmentationConfig,
-    ImageHeadConfig,
-    TextHeadConfig,
-)
+from keras_transfer.config.augmentation import AudioAugmentationConfig, AugmentationConfig
+from keras_transfer.config.backbones import AudioBackboneConfig
+from keras_transfer.config.schema import AudioHeadConfig, ImageHeadConfig, TextHeadConfig
 from keras_transfer.config.weights import Weights
 from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.readers.recordings import AudioReader

@@ -8,8 +8,9 @@ import keras
 import numpy as np
 
 from keras_transfer.backbones import BACKBONES
+from keras_transfer.config.augmentation import AugmentationConfig
 from keras_transfer.config.data import ImageDataConfig
-from keras_transfer.config.schema import AugmentationConfig, ImageHeadConfig
+from keras_transfer.config.schema import ImageHeadConfig
 from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.heads import ClassificationHead

@@ -22,7 +22,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
 from keras_transfer import ImageClassification, TextClassification
-from keras_transfer.heads.solver import STRENGTHS, Folds, Hints, Multinomial, draw_folds, solve_head
+from keras_transfer.heads.linear_models import Multinomial
+from keras_transfer.heads.solver import STRENGTHS, Folds, Hints, draw_folds, solve_head
 
 Rows = tuple[np.ndarray, np.ndarray]
 Logits = Callable[[np.ndarray], np.ndarray]

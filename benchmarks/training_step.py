@@ -15,8 +15,9 @@ import keras
 import numpy as np
 
 from keras_transfer.backbones import BACKBONES
+from keras_transfer.config.augmentation import AugmentationConfig
 from keras_transfer.config.data import ImageDataConfig
-from keras_transfer.config.schema import AugmentationConfig, ImageHeadConfig
+from keras_transfer.config.schema import ImageHeadConfig
 from keras_transfer.config.training import TrainingConfig
 from keras_transfer.data.readers.base import steps_per_epoch
 from keras_transfer.data.readers.images import ImageReader

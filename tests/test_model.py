@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from keras_transfer.backbones import BACKBONES
-from keras_transfer.config.schema import AugmentationConfig, ImageHeadConfig
+from keras_transfer.config.augmentation import AugmentationConfig
+from keras_transfer.config.schema import ImageHeadConfig
 from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.heads import ClassificationHead
 from keras_transfer.model import build_model

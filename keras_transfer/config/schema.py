@@ -3,21 +3,16 @@
 from operator import attrgetter
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    ConfigDict,
-    Field,
-    GetJsonSchemaHandler,
-    SerializerFunctionWrapHandler,
-    StrictBool,
-    StrictFloat,
-    StrictInt,
-    StrictStr,
-    model_serializer,
-    model_validator,
-)
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
+from keras_transfer.config.augmentation import AudioAugmentationConfig, AugmentationConfig, SpeechAugmentationConfig
+from keras_transfer.config.backbones import (
+    AudioBackboneConfig,
+    BackboneConfig,
+    ImageBackboneConfig,
+    SpeechBackboneConfig,
+    TextBackboneConfig,
+)
 from keras_transfer.config.by_name import ByName
 from keras_transfer.config.data import AudioDataConfig, DataConfig, ImageDataConfig, SpeechDataConfig, TextDataConfig
 from keras_transfer.config.policies import (
@@ -27,7 +22,7 @@ from keras_transfer.config.policies import (
     LpFtPolicyConfig,
     PolicyConfig,
 )
-from keras_transfer.config.section import Alpha, Amount, Count, Name, Probability, Rate, Section, Share
+from keras_transfer.config.section import Amount, Count, Name, NamedSettings, Probability, Rate, Section, Share
 from keras_transfer.config.training import (
     PretrainingTrainingConfig,
     SpeechTrainingConfig,
@@ -36,129 +31,6 @@ from keras_transfer.config.training import (
 )
 from keras_transfer.errors import ConfigError
 from keras_transfer.registry import Registry
-
-
-class AugmentationConfig(Section):
-    """Random changes to training images; 0 or false turns a change off."""
-
-    horizontal_flip: StrictBool = Field(default=True, description="mirror images left to right")
-    vertical_flip: StrictBool = Field(default=False, description="mirror images top to bottom")
-    quarter_turns: StrictBool = Field(default=False, description="rotate by 0, 90, 180 or 270 degrees")
-    rotation: Annotated[StrictFloat, Field(ge=0.0, le=180.0)] = Field(
-        default=0.0, description="rotate by up to N degrees"
-    )
-    crop: Share = Field(default=0.0, description="crop at random, by up to this share of the sides")
-    zoom: Share = Field(default=0.0, description="zoom in or out by up to this share")
-    shift: Share = Field(default=0.0, description="shift by up to this share of the side")
-    brightness: Amount = Field(default=0.0, description="change brightness by up to this share of the full range")
-    contrast: Amount = Field(default=0.0, description="change contrast by up to this share")
-    saturation: Amount = Field(default=0.0, description="change saturation by up to this share")
-    randaugment: Annotated[StrictInt, Field(ge=0, le=10)] = Field(
-        default=0, description="RandAugment: two of 14 operations per image, at this magnitude out of 10"
-    )
-    erase: Amount = Field(
-        default=0.0, description="random erasing: probability that a rectangle of 2 to 33 % of the area is erased"
-    )
-    mixup: Alpha = Field(default=0.0, description="blend two images, with a share from Beta(mixup, mixup)")
-    cutmix: Alpha = Field(
-        default=0.0, description="paste a box of another image, with an area from Beta(cutmix, cutmix)"
-    )
-    function: StrictStr | None = Field(
-        default=None,
-        description="a Keras layer or function from Python, applied after the other changes; its name is recorded here",
-    )
-    predict_flips: StrictBool = Field(
-        default=False, description="average predictions over the flips that are on, at 2 or 4 times the cost"
-    )
-
-
-class SampleAugmentationConfig(Section):
-    """Random changes to training recordings that keep their words intact; 0, null or false turns a change off."""
-
-    gain: Annotated[StrictFloat, Field(ge=0.0, le=60.0)] = Field(
-        default=0.0, description="louder or softer by up to N dB"
-    )
-    noise: Annotated[StrictFloat, Field(ge=-20.0, le=100.0)] | None = Field(
-        default=None, description="white noise, at a signal-to-noise ratio of N to N + 20 dB"
-    )
-    speed: Annotated[StrictFloat, Field(ge=0.0, le=0.5)] = Field(
-        default=0.0, description="faster or slower by up to this share; the pitch changes with it"
-    )
-    time_mask: Share = Field(
-        default=0.0, description="SpecAugment: silence a stretch of time of up to this share of the clip"
-    )
-    frequency_mask: Share = Field(
-        default=0.0, description="SpecAugment: remove a band of up to this share of the mel frequencies"
-    )
-    function: StrictStr | None = Field(
-        default=None,
-        description="a function from Python, applied after the other changes; its name is recorded here",
-    )
-
-
-class AudioAugmentationConfig(SampleAugmentationConfig):
-    """Random changes to training recordings; 0, null or false turns a change off."""
-
-    crop: StrictBool = Field(default=True, description="recordings longer than data.seconds: a random part of them")
-    shift: Share = Field(default=0.0, description="shift in time by up to this share of the clip")
-    mixup: Alpha = Field(default=0.0, description="blend two recordings, with a share from Beta(mixup, mixup)")
-
-
-class SpeechAugmentationConfig(SampleAugmentationConfig):
-    """Random changes to training recordings; 0 or null turns a change off."""
-
-
-class BackboneConfig(Section):
-    """The pretrained network."""
-
-    name: StrictStr = Field(default="efficientnet_lite0", description="name from `keras-transfer backbones`")
-    weights: StrictStr = Field(default="pretrained", description="pretrained | none | weights file | run folder")
-
-
-class ImageBackboneConfig(BackboneConfig):
-    """The pretrained network."""
-
-    name: StrictStr = Field(
-        default="efficientnet_lite0",
-        description="name from `keras-transfer backbones` | hub:PRESET of KerasHub | folder of a preset | .keras file",
-    )
-    input_range: tuple[StrictFloat, StrictFloat] | None = Field(
-        default=None,
-        description=".keras files: values of black and white that the model expects, such as [0, 255] or [-1, 1]",
-    )
-
-
-class TextBackboneConfig(BackboneConfig):
-    """The pretrained network."""
-
-    name: StrictStr = Field(
-        default="minilm",
-        description="name from `keras-transfer backbones` | KerasHub preset | folder of a preset or model",
-    )
-
-
-class AudioBackboneConfig(BackboneConfig):
-    """The pretrained network."""
-
-    name: StrictStr = Field(
-        default="speech_embedding",
-        description="name from `keras-transfer backbones`, of a network for audio or for images, which then sees "
-        "log-mel spectrograms | hub:PRESET of KerasHub | folder of a preset | .keras file for images",
-    )
-    input_range: tuple[StrictFloat, StrictFloat] | None = Field(
-        default=None,
-        description=".keras files: values of black and white that the model expects, such as [0, 255] or [-1, 1]",
-    )
-
-
-class SpeechBackboneConfig(BackboneConfig):
-    """The pretrained network."""
-
-    name: StrictStr = Field(
-        default="whisper_tiny_en",
-        description="whisper_tiny_en (English) | whisper_base (99 languages) | hub:PRESET of KerasHub's Whisper or "
-        "Moonshine | folder of a preset",
-    )
 
 
 class ThresholdConfig(Section):
@@ -316,33 +188,6 @@ class DistributionConfig(Section):
         default="none", description="factor on training.learning_rate: 1, the number of devices, or its square root"
     )
     timeout_seconds: Rate = Field(default=120.0, description="seconds that a process waits for the others at the start")
-
-
-class NamedSettings(Section):
-    """A registered part: ``NAME``, or ``{name: NAME, ...}`` with settings that the part declares."""
-
-    model_config = ConfigDict(extra="allow")
-
-    name: StrictStr
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The settings next to the name."""
-        return dict(self.__pydantic_extra__ or {})
-
-    @model_validator(mode="before")
-    @classmethod
-    def _take_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-    @model_serializer(mode="wrap")
-    def _give_name(self, serialize: SerializerFunctionWrapHandler) -> str | dict[str, Any]:
-        return serialize(self) if self.settings else self.name
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """A name alone is also valid."""
-        return {"anyOf": [{"type": "string"}, handler(core)]}
 
 
 class ExportConfig(Section):

@@ -8,12 +8,18 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
     StrictFloat,
     StrictInt,
     StrictStr,
     ValidationError,
     WithJsonSchema,
+    model_serializer,
+    model_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from keras_transfer.errors import ConfigError
 
@@ -85,3 +91,30 @@ class Configurable:
     def title_in_messages(cls) -> str:
         """Return the name of the part in messages."""
         return cls.__name__
+
+
+class NamedSettings(Section):
+    """A registered part: ``NAME``, or ``{name: NAME, ...}`` with settings that the part declares."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: StrictStr
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings next to the name."""
+        return dict(self.__pydantic_extra__ or {})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_serializer(mode="wrap")
+    def _give_name(self, serialize: SerializerFunctionWrapHandler) -> str | dict[str, Any]:
+        return serialize(self) if self.settings else self.name
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """A name alone is also valid."""
+        return {"anyOf": [{"type": "string"}, handler(core)]}

@@ -15,8 +15,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_transfer.config.schema import NamedSettings, RecipeConfig
-from keras_transfer.config.section import Configurable
+from keras_transfer.config.schema import RecipeConfig
+from keras_transfer.config.section import Configurable, NamedSettings
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.errors import ConfigError
 from keras_transfer.export.description import Description, describe, missing

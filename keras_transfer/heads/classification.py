@@ -22,10 +22,10 @@ from keras_transfer.heads.coverage import Coverage, class_sets, class_sets_in_gr
 from keras_transfer.heads.coverage_report import SetReport, report_class_sets
 from keras_transfer.heads.epoch_metrics import EpochMetric, LogitF1, MeanAUROC, calibrated_loss
 from keras_transfer.heads.evaluation import ACCURACY, Floats, Report, mean_where_present
+from keras_transfer.heads.linear_models import LinearModel, Multinomial
 from keras_transfer.heads.predictions import OPTIONAL, RankedPrediction
 from keras_transfer.heads.probabilities import ProbabilityHead
 from keras_transfer.heads.resampling import wilson_interval
-from keras_transfer.heads.solver import LinearModel, Multinomial
 from keras_transfer.heads.target import ABSTAIN, IN_SET, LABEL_INDEX
 from keras_transfer.heads.thresholds import Decision, check_threshold, check_validation, choose_decision, make_decision
 from keras_transfer.networks.types import Array, JsonObject, Loss, Tensor

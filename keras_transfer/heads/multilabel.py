@@ -25,10 +25,10 @@ from keras_transfer.heads.coverage import (
 from keras_transfer.heads.coverage_report import SetReport, report_labels
 from keras_transfer.heads.epoch_metrics import EpochMetric, LogitF1, MeanAUROC, MeanAveragePrecision, calibrated_loss
 from keras_transfer.heads.evaluation import MEAN_AVERAGE_PRECISION, Floats, Report, mean_where_present
+from keras_transfer.heads.linear_models import LinearModel, OneVsRest
 from keras_transfer.heads.predictions import OPTIONAL, RankedPrediction
 from keras_transfer.heads.probabilities import ProbabilityHead
 from keras_transfer.heads.resampling import bootstrap
-from keras_transfer.heads.solver import LinearModel, OneVsRest
 from keras_transfer.heads.target import ABSTAIN, IN_SET, UNCERTAIN
 from keras_transfer.heads.thresholds import (
     Choice,

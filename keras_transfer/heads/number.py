@@ -17,10 +17,10 @@ from keras_transfer.heads.coverage import Coverage, cover_numbers
 from keras_transfer.heads.coverage_report import IntervalReport, report_intervals
 from keras_transfer.heads.epoch_metrics import EpochMetric, MeanRootMeanSquaredError
 from keras_transfer.heads.evaluation import MEAN_ABSOLUTE_ERROR, Floats, Report
+from keras_transfer.heads.linear_models import LinearModel, Ridge
 from keras_transfer.heads.predictions import OPTIONAL, Prediction
 from keras_transfer.heads.reliability import CalibrationReport, measure_deviations
 from keras_transfer.heads.resampling import bootstrap
-from keras_transfer.heads.solver import LinearModel, Ridge
 from keras_transfer.heads.target import HIGH, LOW, TargetHead
 from keras_transfer.networks.types import JsonObject, Loss, Tensor
 

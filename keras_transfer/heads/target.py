@@ -18,9 +18,10 @@ from keras_transfer.heads.base import LOGITS, Head
 from keras_transfer.heads.calibration import Calibration
 from keras_transfer.heads.coverage import Coverage, check_rows
 from keras_transfer.heads.evaluation import Floats, Report
+from keras_transfer.heads.linear_models import LinearModel
 from keras_transfer.heads.predictions import Prediction
 from keras_transfer.heads.reliability import CalibrationReport
-from keras_transfer.heads.solver import Folds, LinearModel, SolvedHead, solve_head, solve_like
+from keras_transfer.heads.solver import Folds, SolvedHead, solve_head, solve_like
 from keras_transfer.networks.types import JsonObject, Tensor
 
 NAMES, OK, LABEL_INDEX = "names", "ok", "label_index"

@@ -15,7 +15,7 @@ from keras_transfer.heads.evaluation import Report, measure_gain
 from keras_transfer.heads.solver import Folds
 from keras_transfer.job.batches import BatchMaker
 from keras_transfer.job.policy_choice import cross_validate
-from keras_transfer.tasks.base import Evaluation
+from keras_transfer.tasks.records import Evaluation
 from keras_transfer.training.phase import Inputs, restored
 from keras_transfer.training.policies import Phase
 

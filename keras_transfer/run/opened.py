@@ -30,7 +30,7 @@ from keras_transfer.run.run import Run
 from keras_transfer.run.stored import WRONG_TYPES
 from keras_transfer.storage.inside import check_inside
 from keras_transfer.tasks import TASKS
-from keras_transfer.tasks.base import Floats
+from keras_transfer.tasks.records import Floats
 
 
 class ExportedModel(Predictor):

@@ -14,7 +14,7 @@ from keras_transfer.errors import CheckpointError, TransferWarning
 from keras_transfer.heads import BrokenInput, Prediction
 from keras_transfer.run.predicted import check_min_confidence
 from keras_transfer.run.rows import RowReader, TableOptions
-from keras_transfer.tasks.base import Floats
+from keras_transfer.tasks.records import Floats
 
 
 class Predictor(RowReader):

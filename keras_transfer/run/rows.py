@@ -28,7 +28,7 @@ from keras_transfer.data.targets.base import Target
 from keras_transfer.errors import CheckpointError, ConfigError, DataError, TransferWarning
 from keras_transfer.networks.types import Batches
 from keras_transfer.tasks import Task
-from keras_transfer.tasks.base import Floats
+from keras_transfer.tasks.records import Floats
 
 
 class TableOptions(TypedDict, total=False):

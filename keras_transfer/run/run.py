@@ -23,8 +23,9 @@ from keras_transfer.run.rows import TableOptions, refuse_options
 from keras_transfer.run.stored import WRONG_TYPES, StoredRun
 from keras_transfer.run.suggestions import Suggestion, choose, find_unlabelled
 from keras_transfer.storage.sums import check_file
-from keras_transfer.tasks.base import Floats, predict_examples
+from keras_transfer.tasks.base import predict_examples
 from keras_transfer.tasks.earlier_runs import rows_of
+from keras_transfer.tasks.records import Floats
 
 MOST_CALIBRATION_ROWS = 200
 """More change no range by much: docs/quantization.md."""

@@ -40,7 +40,7 @@ from keras_transfer.run.predictions import PREDICTIONS, Predicted, read_predicti
 from keras_transfer.run.records import DataRecord, PhaseRecord, PhasesRecord, check_report
 from keras_transfer.storage.sums import check_file
 from keras_transfer.tasks import TASKS, Task
-from keras_transfer.tasks.base import Floats
+from keras_transfer.tasks.records import Floats
 
 WRONG_TYPES = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, StopIteration)
 """What reading a file raises that has other content than a run writes."""

@@ -1,8 +1,9 @@
 """The tasks: one file and one entry in ``TASKS`` for each."""
 
 from keras_transfer.tasks.audio_classification import AudioClassificationTask
-from keras_transfer.tasks.base import TASKS, Evaluation, FinishedRun, Given, Task, TrainedModel, predict_examples
+from keras_transfer.tasks.base import TASKS, Task, predict_examples
 from keras_transfer.tasks.image_classification import ImageClassificationTask
+from keras_transfer.tasks.records import Evaluation, FinishedRun, Given, TrainedModel
 from keras_transfer.tasks.speech_to_text import SpeechToTextTask
 from keras_transfer.tasks.targets import TargetTask
 from keras_transfer.tasks.text_classification import TextClassificationTask, TextTask

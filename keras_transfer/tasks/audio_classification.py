@@ -17,8 +17,8 @@ from keras_transfer.explain import Explanation, Shown, open_model
 from keras_transfer.explain.recordings import explain_recordings, to_shown
 from keras_transfer.explain.records import Explained
 from keras_transfer.model import TransferModel
-from keras_transfer.tasks.base import FinishedRun, Given
 from keras_transfer.tasks.recordings import RecordingTask
+from keras_transfer.tasks.records import FinishedRun, Given
 from keras_transfer.tasks.targets import TargetTask
 
 

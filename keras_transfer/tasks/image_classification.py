@@ -23,7 +23,7 @@ from keras_transfer.explain import Explanation, Shown, open_model
 from keras_transfer.explain.images import explain_images, to_shown
 from keras_transfer.explain.records import Explained
 from keras_transfer.storage.cache_store import cache_folder
-from keras_transfer.tasks.base import FinishedRun, Given
+from keras_transfer.tasks.records import FinishedRun, Given
 from keras_transfer.tasks.targets import TargetTask
 
 

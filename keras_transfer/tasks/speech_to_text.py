@@ -29,8 +29,9 @@ from keras_transfer.heads.evaluation import Report
 from keras_transfer.heads.token_loss import TokenFigures, evaluate_tokens
 from keras_transfer.heads.transcripts import TranscriptHead, TranscriptReport
 from keras_transfer.model import TransferModel, build_model
-from keras_transfer.tasks.base import Evaluation, FinishedRun, Floats, Given, TrainedModel, predict_examples
+from keras_transfer.tasks.base import predict_examples
 from keras_transfer.tasks.recordings import RecordingTask
+from keras_transfer.tasks.records import Evaluation, FinishedRun, Floats, Given, TrainedModel
 from keras_transfer.tasks.targets import LabelledTask
 
 _EVALUATION_BATCH = 8

@@ -17,8 +17,9 @@ from keras_transfer.heads import Prediction, TargetHead, make_head, restore_head
 from keras_transfer.heads.calibration import check_finite
 from keras_transfer.heads.evaluation import Report
 from keras_transfer.model import TransferModel, build_model
-from keras_transfer.tasks.base import Evaluation, FinishedRun, Task, TrainedModel, embed_examples, predict_examples
+from keras_transfer.tasks.base import Task, embed_examples, predict_examples
 from keras_transfer.tasks.earlier_runs import find_known
+from keras_transfer.tasks.records import Evaluation, FinishedRun, TrainedModel
 
 
 class LabelledTask(Task, ABC):

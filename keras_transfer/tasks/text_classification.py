@@ -26,7 +26,8 @@ from keras_transfer.data.splits.splits import Split, Splits
 from keras_transfer.errors import ConfigError
 from keras_transfer.explain import Explanation, Shown, open_model
 from keras_transfer.explain.texts import explain_texts
-from keras_transfer.tasks.base import FinishedRun, Given, Task
+from keras_transfer.tasks.base import Task
+from keras_transfer.tasks.records import FinishedRun, Given
 from keras_transfer.tasks.targets import TargetTask
 
 _PREVIEW = 160

@@ -22,8 +22,8 @@ from keras_transfer.errors import CheckpointError
 from keras_transfer.heads import MaskedLanguageHead, MaskedReport, Prediction, evaluate_masked
 from keras_transfer.heads.evaluation import Report
 from keras_transfer.model import TransferModel, build_model
-from keras_transfer.tasks.base import Evaluation, FinishedRun, Given, TrainedModel
 from keras_transfer.tasks.earlier_runs import find_known
+from keras_transfer.tasks.records import Evaluation, FinishedRun, Given, TrainedModel
 from keras_transfer.tasks.text_classification import TextTask, reader_options
 
 _EVALUATION_BATCH = 32

@@ -8,8 +8,7 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
-from keras_transfer.config.schema import NamedSettings
-from keras_transfer.config.section import Configurable
+from keras_transfer.config.section import Configurable, NamedSettings
 from keras_transfer.errors import ConfigError
 from keras_transfer.registry import Registry
 from keras_transfer.trackers.records import (

@@ -18,7 +18,8 @@ from sklearn.metrics import f1_score, make_scorer
 from sklearn.model_selection import TunedThresholdClassifierCV
 
 from keras_transfer import DataError, ImageClassification, Run
-from keras_transfer.config.schema import AugmentationConfig, HeadConfig
+from keras_transfer.config.augmentation import AugmentationConfig
+from keras_transfer.config.schema import HeadConfig
 from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.readers.texts import TextReader
 from keras_transfer.export.saved_model import write_saved_model

@@ -11,7 +11,8 @@ import tensorflow as tf
 from keras_transfer.backbones import ImageBackbone
 from keras_transfer.backbones.images.channels import with_channels
 from keras_transfer.backbones.images.hub import find_image_families, list_image_presets, load_hub_backbone
-from keras_transfer.config.schema import AugmentationConfig, ImageHeadConfig
+from keras_transfer.config.augmentation import AugmentationConfig
+from keras_transfer.config.schema import ImageHeadConfig
 from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.errors import BackboneError
 from keras_transfer.export.saved_model import write_saved_model

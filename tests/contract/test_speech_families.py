@@ -7,7 +7,7 @@ import pytest
 
 from keras_transfer.backbones.audio.hub import find_speech_families, find_speech_source, list_speech_presets
 from keras_transfer.backbones.audio.load import load_audio_backbone
-from keras_transfer.config.schema import AudioBackboneConfig
+from keras_transfer.config.backbones import AudioBackboneConfig
 from keras_transfer.config.weights import Weights
 from keras_transfer.errors import BackboneError
 from keras_transfer.networks.keras_file import read_keras_file, write_keras_file

@@ -150,7 +150,7 @@ def test_another_last_stage_gives_another_map(images):
 
 @pytest.fixture
 def reader():
-    from keras_transfer.config.schema import AugmentationConfig
+    from keras_transfer.config.augmentation import AugmentationConfig
     from keras_transfer.data.readers.images import ImageReader
 
     augmentation = AugmentationConfig(horizontal_flip=False)

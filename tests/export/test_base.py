@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 
 from keras_transfer import ConfigError, ExportError
-from keras_transfer.config.schema import HeadConfig, NamedSettings
-from keras_transfer.config.section import Section
+from keras_transfer.config.schema import HeadConfig
+from keras_transfer.config.section import NamedSettings, Section
 from keras_transfer.export import EXPORTERS, Exporter, export_run, make_exporters
 from keras_transfer.export.proof import tolerance_of
 from keras_transfer.heads import ClassificationHead, NumberHead

@@ -9,7 +9,8 @@ from PIL import Image
 
 from keras_transfer import ImageClassification
 from keras_transfer.backbones.base import RAW, SIGNED, ImageBackbone
-from keras_transfer.config.schema import AugmentationConfig, CacheConfig, ImageHeadConfig
+from keras_transfer.config.augmentation import AugmentationConfig
+from keras_transfer.config.schema import CacheConfig, ImageHeadConfig
 from keras_transfer.config.weights import Weights
 from keras_transfer.data.examples.images import Images
 from keras_transfer.data.readers.images import ImageReader

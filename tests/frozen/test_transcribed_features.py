@@ -5,7 +5,9 @@ import pytest
 import soundfile
 
 from keras_transfer.backbones.audio.speech_to_text import load_speech_to_text
-from keras_transfer.config.schema import CacheConfig, SpeechAugmentationConfig, SpeechBackboneConfig
+from keras_transfer.config.augmentation import SpeechAugmentationConfig
+from keras_transfer.config.backbones import SpeechBackboneConfig
+from keras_transfer.config.schema import CacheConfig
 from keras_transfer.data.examples.files import Files
 from keras_transfer.data.examples.recordings import Recordings
 from keras_transfer.data.readers.transcribed import SpeechReader

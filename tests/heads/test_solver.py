@@ -9,7 +9,8 @@ from sklearn import linear_model
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from keras_transfer.heads.solver import STRENGTHS, Multinomial, OneVsRest, Ridge, draw_folds, solve_head, solve_like
+from keras_transfer.heads.linear_models import Multinomial, OneVsRest, Ridge
+from keras_transfer.heads.solver import STRENGTHS, draw_folds, solve_head, solve_like
 
 
 def rows(classes, n=240, features=12):

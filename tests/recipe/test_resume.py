@@ -33,9 +33,9 @@ from keras_transfer import (
     TrainingError,
     TransferWarning,
 )
+from keras_transfer.config.augmentation import AugmentationConfig
 from keras_transfer.config.data import ImageDataConfig
 from keras_transfer.config.recipe_file import write_recipe
-from keras_transfer.config.schema import AugmentationConfig
 from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.splits.splits import load_splits
 from keras_transfer.heads.calibration import Fitted

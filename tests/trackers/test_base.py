@@ -6,8 +6,7 @@ import pytest
 from pydantic import Field, StrictInt
 
 from keras_transfer import ConfigError, TransferWarning
-from keras_transfer.config.schema import NamedSettings
-from keras_transfer.config.section import Section
+from keras_transfer.config.section import NamedSettings, Section
 from keras_transfer.testing import check_tracker
 from keras_transfer.trackers import TRACKERS
 from keras_transfer.trackers.base import Tracker, import_package, make_trackers

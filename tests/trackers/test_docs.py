@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from keras_transfer.config.recipe_file import parse_recipe
-from keras_transfer.config.schema import NamedSettings
+from keras_transfer.config.section import NamedSettings
 from keras_transfer.registry import Registry
 from keras_transfer.trackers import TRACKERS
 from keras_transfer.trackers.base import make_trackers

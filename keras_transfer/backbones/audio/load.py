@@ -12,7 +12,7 @@ from keras_transfer.backbones.base import Backbone, ImageBackbone
 from keras_transfer.backbones.images.load import load_copy, load_image_backbone
 from keras_transfer.backbones.rows import BACKBONES
 from keras_transfer.backbones.weights import copy_weights, load_weights
-from keras_transfer.config.schema import AudioBackboneConfig, ImageBackboneConfig
+from keras_transfer.config.backbones import AudioBackboneConfig, ImageBackboneConfig
 from keras_transfer.config.weights import Weights
 from keras_transfer.errors import BackboneError
 from keras_transfer.registry import nearest_names

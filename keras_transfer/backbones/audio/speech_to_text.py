@@ -20,7 +20,7 @@ from keras_transfer.backbones.audio.speech_tokenizer import SpeechTokenizer
 from keras_transfer.backbones.base import digest_graph
 from keras_transfer.backbones.rows import BACKBONES, list_rows
 from keras_transfer.backbones.weights import copy_weights, load_weights
-from keras_transfer.config.schema import BackboneConfig
+from keras_transfer.config.backbones import BackboneConfig
 from keras_transfer.config.weights import Weights
 from keras_transfer.errors import BackboneError
 from keras_transfer.networks.types import Layer, Tensor

@@ -14,9 +14,9 @@ from keras_transfer.backbones.images.rows import ImageBackboneRow
 from keras_transfer.backbones.keras_hub_catalog import PREFIX
 from keras_transfer.backbones.rows import BACKBONES, find_row
 from keras_transfer.backbones.weights import copy_weights, load_weights, read_run_recipe
+from keras_transfer.config.backbones import ImageBackboneConfig
 from keras_transfer.config.data import ImageDataConfig
 from keras_transfer.config.from_python import mark_object, read_mark
-from keras_transfer.config.schema import ImageBackboneConfig
 from keras_transfer.config.weights import Weights
 from keras_transfer.errors import BackboneError
 from keras_transfer.networks.keras_file import read_keras_file

@@ -13,7 +13,7 @@ import math
 
 import tensorflow as tf
 
-from keras_transfer.config.schema import AugmentationConfig
+from keras_transfer.config.augmentation import AugmentationConfig
 from keras_transfer.data.augmentation import randaugment
 from keras_transfer.data.augmentation.randaugment import blend, clip
 from keras_transfer.networks.types import Tensor

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.special import betaincinv
 
-from keras_transfer.config.schema import AugmentationConfig
+from keras_transfer.config.augmentation import AugmentationConfig
 from keras_transfer.data.augmentation.augment import paste, span
 from keras_transfer.networks.types import Tensor
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from keras_transfer.config.schema import AudioAugmentationConfig
+from keras_transfer.config.augmentation import AudioAugmentationConfig
 from keras_transfer.data.formats.recordings import resample
 
 Floats = NDArray[np.float32]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_transfer.config.schema import AugmentationConfig
+from keras_transfer.config.augmentation import AugmentationConfig
 from keras_transfer.data.augmentation.augment import augment, draw, is_identity
 from keras_transfer.data.augmentation.from_python import ImageFunction, apply_function, draw_seed
 from keras_transfer.data.augmentation.mixing import mix

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from keras_transfer.config.schema import AudioAugmentationConfig
+from keras_transfer.config.augmentation import AudioAugmentationConfig
 from keras_transfer.data.augmentation.from_python import SampleFunction, apply_to_each, draw_seed
 from keras_transfer.data.augmentation.mixing import blend
 from keras_transfer.data.augmentation.recordings import Augmenter, Padding, fill_up, is_identity

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from keras_transfer.config.schema import AudioAugmentationConfig, SpeechAugmentationConfig
+from keras_transfer.config.augmentation import AudioAugmentationConfig, SpeechAugmentationConfig
 from keras_transfer.data.examples.samples import Samples, Utterances
 from keras_transfer.data.readers.base import PLAIN, Rows, View, divide_rows
 from keras_transfer.data.readers.recordings import AudioReader, check_seconds, decode_split

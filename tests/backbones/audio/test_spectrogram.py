@@ -9,7 +9,7 @@ from keras_transfer import Backbone, BackboneError, backbones
 from keras_transfer.backbones import CAFFE, RAW, SIGNED, ImageBackbone
 from keras_transfer.backbones.audio.load import load_audio_backbone, load_audio_copy
 from keras_transfer.backbones.audio.spectrogram import fewest_samples, on_spectrograms, plan_frames
-from keras_transfer.config.schema import AudioBackboneConfig
+from keras_transfer.config.backbones import AudioBackboneConfig
 from keras_transfer.config.weights import Weights
 from keras_transfer.networks.log_mel import mel_filters
 from keras_transfer.networks.stages import find_stages

@@ -11,7 +11,7 @@ from keras_transfer import BACKBONES, BackboneError
 from keras_transfer.backbones.audio import speech_embedding
 from keras_transfer.backbones.audio.load import load_audio_backbone
 from keras_transfer.backbones.audio.speech_embedding import SHORTEST, weights_file
-from keras_transfer.config.schema import AudioBackboneConfig
+from keras_transfer.config.backbones import AudioBackboneConfig
 
 
 def clip(samples):

@@ -14,8 +14,8 @@ from keras_transfer import BackboneError
 from keras_transfer.backbones.audio import whisper
 from keras_transfer.backbones.audio.speech_to_text import load_speech_to_text
 from keras_transfer.backbones.audio.whisper import BASE, TINY_EN
+from keras_transfer.config.backbones import AudioBackboneConfig
 from keras_transfer.config.policies import LoraPolicyConfig
-from keras_transfer.config.schema import AudioBackboneConfig
 from keras_transfer.config.weights import Weights
 from keras_transfer.heads.base import Head
 from keras_transfer.model import build_model

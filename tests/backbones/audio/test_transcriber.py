@@ -10,7 +10,7 @@ from keras_transfer.backbones.audio.decoding import DecodingRules, decode
 from keras_transfer.backbones.audio.quiet_cuts import find_cuts
 from keras_transfer.backbones.audio.speech_to_text import load_speech_to_text
 from keras_transfer.backbones.audio.transcriber import Transcriber, transcribe
-from keras_transfer.config.schema import AudioBackboneConfig
+from keras_transfer.config.backbones import AudioBackboneConfig
 from keras_transfer.networks.keras_file import read_keras_file, write_keras_file
 from keras_transfer.networks.lora import add_adapters, merge_adapters
 

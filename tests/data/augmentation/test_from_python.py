@@ -7,7 +7,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_transfer import ConfigError
-from keras_transfer.config.schema import AugmentationConfig
+from keras_transfer.config.augmentation import AugmentationConfig
 from keras_transfer.data.augmentation.from_python import apply_function, draw_seed, take_function
 from keras_transfer.data.examples.images import Images
 from keras_transfer.data.readers.images import ImageReader

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_transfer.config.schema import AugmentationConfig
+from keras_transfer.config.augmentation import AugmentationConfig
 from keras_transfer.data.augmentation.augment import draw
 from keras_transfer.data.augmentation.mixing import mix
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_transfer.config.schema import AudioAugmentationConfig
+from keras_transfer.config.augmentation import AudioAugmentationConfig
 from keras_transfer.data.augmentation.recordings import Augmenter, fill_up, is_identity, remove_band
 
 RATE = 8000

@@ -11,8 +11,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
+from keras_transfer.config.augmentation import AugmentationConfig
 from keras_transfer.config.data import ImageDataConfig
-from keras_transfer.config.schema import AugmentationConfig, ImageClassificationConfig, ImageHeadConfig
+from keras_transfer.config.schema import ImageClassificationConfig, ImageHeadConfig
 from keras_transfer.data.formats.decoders import decode_pixels
 from keras_transfer.data.formats.images import decode_image
 from keras_transfer.data.inputs import ImageInputs

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_transfer.config.schema import AugmentationConfig
+from keras_transfer.config.augmentation import AugmentationConfig
 from keras_transfer.data.examples.images import Images
 from keras_transfer.data.formats.decoders import kind_of
 from keras_transfer.data.formats.images import decode_image

@@ -12,7 +12,7 @@ import soundfile
 import soxr
 import tensorflow as tf
 
-from keras_transfer.config.schema import AudioAugmentationConfig
+from keras_transfer.config.augmentation import AudioAugmentationConfig
 from keras_transfer.data.augmentation.from_python import take_sample_function
 from keras_transfer.data.examples.files import Files
 from keras_transfer.data.examples.recordings import GivenRecordings, GivenSamples, Recordings

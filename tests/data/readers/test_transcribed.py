@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from keras_transfer.config.schema import SpeechAugmentationConfig
+from keras_transfer.config.augmentation import SpeechAugmentationConfig
 from keras_transfer.data.examples.files import Files
 from keras_transfer.data.examples.recordings import Recordings
 from keras_transfer.data.readers.transcribed import SpeechReader

@@ -8,8 +8,8 @@ import tensorflow_datasets as tfds
 from rich.console import Console
 
 from keras_transfer import Recipe, Run
+from keras_transfer.config.augmentation import AugmentationConfig
 from keras_transfer.config.data import AudioDataConfig, ImageDataConfig, SpeechDataConfig, TextDataConfig
-from keras_transfer.config.schema import AugmentationConfig
 from keras_transfer.data.readers.base import PLAIN
 from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.sources.tfds import Dataset
