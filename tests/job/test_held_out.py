@@ -1,6 +1,5 @@
 """Networks without validation rows are calibrated on training rows, by networks that were trained without them."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -47,15 +46,6 @@ def test_a_held_out_prediction_does_not_depend_on_the_labels_of_its_fold(recipe)
     np.testing.assert_allclose(other[odd], right[odd], atol=1e-6)
     assert np.abs(other[even] - right[even]).max() > 1e-3
     assert all(np.array_equal(*pair) for pair in zip(weights, job.model.trainer.get_weights(), strict=True))
-
-
-@pytest.mark.slow
-def test_few_rows_calibrate_a_fine_tuned_network_without_validation_rows(recipe, tmp_path):
-    run = recipe("lp_ft").fit(tmp_path / "run")
-    rows = json.loads((tmp_path / "run" / "data.json").read_text())["splits"]["train"]["count"]
-    head = json.loads((tmp_path / "run" / "head.json").read_text())
-    assert head["calibrated_on"] == {"split": "train", "rows": rows}
-    assert run.head.calibration.values[0] > 0
 
 
 @pytest.mark.slow

@@ -123,6 +123,14 @@ def test_a_boundary_may_have_two_tensors_if_the_network_is_never_narrower():
     assert all(stage.name.startswith("cell_") for stage in stages[2:-1])
 
 
+def test_a_small_network_is_only_cut_where_one_tensor_is_alive():
+    before = x = inputs = keras.Input((4,))
+    for number in range(4):
+        before, x = x, layers.Dense(4, name=f"cell_{number}")(layers.Add()([x, before]))
+    stages = check(keras.Model(inputs, layers.Add()([before, x])), numbers(3, 4))
+    assert all(len(stage.outputs) == 1 for stage in stages)
+
+
 @pytest.mark.parametrize("count", [1, 3, 25])
 def test_a_chain_has_a_stage_for_each_layer(count):
     names = [f"layer{number}" for number in range(count)]
@@ -174,6 +182,16 @@ def test_stages_do_not_depend_on_the_size_of_the_input_nor_on_what_was_built_bef
     assert "mixed0" in inception[0]
 
 
+def test_names_that_keras_counts_over_the_process_name_no_stage():
+    def names():
+        x = inputs = keras.Input((8, 8, 3))
+        for _ in range(3):
+            x = layers.ReLU()(layers.Conv2D(3, 3)(x))
+        return [stage.name for stage in find_stages(keras.Model(inputs, x))]
+
+    assert names() == names()
+
+
 def test_the_common_prefix_of_names_is_removed():
     stages = find_stages(chain(["my_net2_stem", "my_net2_block1", "my_net2_block2"]))
     assert [stage.name for stage in stages] == ["stem", "block1", "block2"]
@@ -196,9 +214,9 @@ def test_a_numbered_block_may_repeat_a_word_that_is_not_its_last():
 def test_no_stage_spans_an_encoder_and_its_decoder():
     sound, tokens = keras.Input((4,), name="sound"), keras.Input((4,), name="tokens")
     encoded, x = sound, tokens
-    for number in range(20):
+    for number in range(19):
         encoded = layers.Dense(4, name=f"enc{number}")(encoded)
-    for number in range(20):
+    for number in range(21):
         x = layers.Dense(4, name=f"dec{number}")(layers.Add()([x, encoded]) if number else x)
     network = keras.Model([sound, tokens], x)
     stages = find_stages(network, branches=2)
@@ -207,6 +225,22 @@ def test_no_stage_spans_an_encoder_and_its_decoder():
     assert sides == sorted(sides, key=lambda side: side == {"dec"}) and {len(side) for side in sides} == {1}
     data = [numbers(2, 4), numbers(2, 4)]
     np.testing.assert_array_equal(run_in_stages(network, stages, data)[0], network(data))
+
+
+def test_the_first_layer_of_a_decoder_is_a_stage_of_its_own():
+    sound, tokens = keras.Input((4,), name="sound"), keras.Input((4,), name="tokens")
+    encoded = layers.Dense(4, name="enc1")(layers.Dense(4, name="enc0")(sound))
+    x = layers.Dense(4, name="dec0")(tokens)
+    for number in (1, 2):
+        x = layers.Dense(4, name=f"dec{number}")(layers.Add()([x, encoded]))
+    stages = find_stages(keras.Model([sound, tokens], x), branches=2)
+    assert [[layer.name for layer in stage.layers if layer.weights] for stage in stages] == [
+        ["enc0"],
+        ["enc1"],
+        ["dec0"],
+        ["dec1"],
+        ["dec2"],
+    ]
 
 
 def test_a_shared_layer_is_in_one_stage():

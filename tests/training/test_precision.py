@@ -44,7 +44,7 @@ def test_a_network_with_outputs_of_any_length_is_measured_too():
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("tiny")
-@pytest.mark.parametrize("fastest", ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("fastest", ["float32", "mixed_bfloat16"])
 def test_a_run_resolves_auto_and_records_the_result(images, tmp_path, monkeypatch, fastest):
     rates = {"float32": 1.0, "mixed_bfloat16": 1.0, fastest: 2.0}
     monkeypatch.setattr("keras_transfer.recipe.prepare.run_precision_test", lambda *_, **__: PrecisionTest(rates))
