@@ -1,5 +1,7 @@
 """The bundled recipes: whole headers, and nothing against them."""
 
+from pathlib import Path
+
 import pytest
 
 from keras_transfer import Recipe
@@ -39,4 +41,7 @@ def test_a_recipe_states_only_what_differs_from_the_defaults(name):
     "name", [pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow]) for name in RECIPES]
 )
 def test_it_has_no_problems(name):
-    Recipe.from_file(name).check()
+    recipe, header = Recipe.from_file(name), RECIPES[name].file.read_text()
+    if "audio_data.py" in header and not Path(recipe.config.data.source).exists():
+        pytest.skip(f"no {recipe.config.data.source}: python benchmarks/audio_data.py sounds makes it")
+    recipe.check()
