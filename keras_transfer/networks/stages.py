@@ -86,13 +86,12 @@ def find_stages(network: keras.Model, *, branches: int = 1) -> tuple[Stage, ...]
     stages = []
     for index, group in enumerate(groups):
         inside = [call for block in group for call in blocks[block].calls]
-        last = index == len(groups) - 1
-        alive = tuple(outputs) if last else blocks[group[-1]].outputs
-        read = [x for call in inside for x in call.inputs] + (list(outputs) if last else [])
+        # An output of the network may follow from its inputs alone.
+        read = [x for call in inside for x in call.inputs] + (outputs if group is groups[-1] else [])
         layers = dict.fromkeys(c.operation for c in inside if isinstance(c.operation, keras.layers.Layer))
         own_inputs = {id(source): source for x in read for source in sources.get(id(x), ())}
         name = names[group[0]] if len(group) == 1 else f"{names[group[0]]}..{names[group[-1]]}"
-        stages.append(Stage(index, name, tuple(layers), alive, tuple(own_inputs.values())))
+        stages.append(Stage(index, name, tuple(layers), blocks[group[-1]].outputs, tuple(own_inputs.values())))
     return tuple(stages)
 
 

@@ -46,6 +46,19 @@ def test_it_matches_logistic_regression_on_standardized_features(classes):
     np.testing.assert_allclose(probabilities(unscaled, x), peer.predict_proba(standardize(x)), atol=2e-3)
 
 
+def test_two_classes_of_unequal_size_match_logistic_regression():
+    x, labels = rows(2)
+    x, labels = x[40:][labels[40:].cumsum() < 30], labels[40:][labels[40:].cumsum() < 30]
+    keep = np.r_[np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)[:8]]
+    x, labels = standardize(x[keep]), labels[keep]
+    model = Multinomial(2)
+    model.fit(x, labels, np.ones(len(x), "float32"), 0.1)
+    kernel, bias = model.coefficients()
+    peer = LogisticRegression(C=0.1, max_iter=2000, tol=1e-8).fit(x, labels)
+    assert abs(peer.intercept_[0]) > 0.5
+    np.testing.assert_allclose(softmax(x @ kernel + bias, axis=1), peer.predict_proba(x), atol=1e-3)
+
+
 def test_the_strength_is_the_best_on_held_out_folds():
     x, labels = rows(3)
     head = solve(x, labels, np.ones(len(x), "float32"), 3, seed=0)
@@ -181,6 +194,11 @@ def test_there_are_no_folds_if_one_would_train_without_a_class():
     # scikit-learn holds out the first and the last group together, and only those have the second class.
     labels, groups = [0, 1, 0, 1, 0, 0, 0, 1, 1], np.repeat(["a", "b", "c"], (4, 3, 2))
     assert draw_folds(labels, 0, groups) == []
+
+
+def test_two_groups_of_each_class_are_two_folds():
+    labels, groups = np.arange(40) % 2, np.array([f"patient {row % 4}" for row in range(40)], object)
+    assert len(draw_folds(labels, 0, groups)) == 2
 
 
 def test_rows_of_a_group_do_not_predict_one_another():

@@ -90,6 +90,29 @@ def test_normalization_ahead_of_a_block_joins_the_block_it_is_named_after():
     assert [stage.name for stage in stages] == ["block1", "block2"]
 
 
+def test_normalization_of_any_name_joins_the_layer_before():
+    x = inputs = keras.Input((4,))
+    x = layers.LayerNormalization(name="scale")(layers.Dense(4, name="first")(x))
+    stages = check(keras.Model(inputs, layers.Dense(4, name="second")(x)), numbers(3, 4))
+    assert [[layer.name for layer in stage.layers if layer.weights] for stage in stages] == [
+        ["first", "scale"],
+        ["second"],
+    ]
+
+
+def test_embeddings_join_one_another_and_not_the_layer_after():
+    inputs = keras.Input((8,))
+    x = layers.Embedding(50, 4, name="words")(inputs)
+    x = keras_hub.layers.PositionEmbedding(8, name="positions")(x) + x
+    x = layers.Dense(4, name="second")(layers.Dense(4, name="first")(x))
+    stages = check(keras.Model(inputs, x), TOKENS["token_ids"])
+    assert [[layer.name for layer in stage.layers if layer.weights] for stage in stages] == [
+        ["words", "positions"],
+        ["first"],
+        ["second"],
+    ]
+
+
 def test_a_depthwise_convolution_joins_the_pointwise_one_after_it():
     x = inputs = keras.Input((8, 8, 3))
     for name in ("a", "b"):
@@ -189,12 +212,13 @@ def test_names_that_keras_counts_over_the_process_name_no_stage():
             x = layers.ReLU()(layers.Conv2D(3, 3)(x))
         return [stage.name for stage in find_stages(keras.Model(inputs, x))]
 
-    assert names() == names()
+    assert names() == names() == ["conv2d", "conv2d_2", "conv2d_3"]
 
 
 def test_the_common_prefix_of_names_is_removed():
     stages = find_stages(chain(["my_net2_stem", "my_net2_block1", "my_net2_block2"]))
     assert [stage.name for stage in stages] == ["stem", "block1", "block2"]
+    assert [stage.name for stage in find_stages(chain(["net_stem", "net_top"]))] == ["stem", "top"]
 
 
 def test_a_name_that_equals_the_common_prefix_is_not_removed():
@@ -298,6 +322,25 @@ def test_several_inputs_and_outputs():
     stages = check(network, {"left": numbers(2, 8), "right": numbers(2, 4)})
     assert [x.name for x in stages[1].inputs] in (["right"], ["left"])
     assert len(stages) == 4
+
+
+def test_what_follows_from_an_input_without_weights_is_computed_where_it_is_read():
+    values, gate = keras.Input((4,), name="values"), keras.Input((4,), name="gate")
+    halved, x = layers.Rescaling(0.5, name="halved")(gate), values
+    for number in range(3):
+        x = layers.Dense(4, name=f"part{number}")(layers.Multiply(name=f"gate{number}")([x, halved]))
+    stages = check(keras.Model([values, gate], x), [numbers(2, 4), numbers(2, 4)])
+    assert [stage.name for stage in stages] == ["part0", "part1", "part2"]
+    # A layer without weights belongs to the stage before it.
+    assert [[x.name for x in stage.inputs] for stage in stages[1:]] == [["gate"], []]
+
+
+def test_an_output_may_follow_from_an_input_alone():
+    values, mask = keras.Input((4,), name="values"), keras.Input((4,), name="mask")
+    x = layers.Dense(4, name="second")(layers.Dense(4, name="first")(values))
+    network = keras.Model([values, mask], {"x": x, "y": layers.Rescaling(2.0)(mask)})
+    stages = check(network, [numbers(2, 4), numbers(2, 4)])
+    assert [x.name for x in stages[-1].inputs] == ["mask"]
 
 
 def test_a_random_layer_is_not_run_again():

@@ -136,6 +136,15 @@ def test_early_stopping_resumes_its_count(stop_after):
     assert stopping.get_state() == {"best": 0.5, "best_epoch": 1, "wait": 3, "stopped_epoch": 4}
 
 
+def test_early_stopping_watches_its_metric_in_its_direction():
+    stopping = EarlyStopping(Monitor("val_f1", "max"), patience=2)
+    stopping.set_model(SimpleNamespace(stop_training=False, history=None))
+    for epoch, score in enumerate([0.5, 0.6, 0.55, 0.4]):
+        assert not stopping.model.stop_training
+        stopping.on_epoch_end(epoch, {"val_f1": score, "val_loss": float(epoch)})
+    assert stopping.model.stop_training and stopping.best == pytest.approx(0.6)
+
+
 def test_checkpoints_are_taken_every_n_steps_or_seconds(tmp_path, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(checkpointing, "time", SimpleNamespace(monotonic=lambda: now[0]))

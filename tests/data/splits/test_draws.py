@@ -57,6 +57,13 @@ def test_strata_are_preserved_if_groups_have_one_class_each():
     assert (drawn[:20].sum(), drawn[20:].sum()) == (5, 20)
 
 
+def test_groups_that_are_drawn_already_count_towards_the_share():
+    groups, strata = [f"g{number // 10}" for number in range(100)], ["all"] * 100
+    sides = {"g0": True, "g4": True, "g9": True}
+    drawn = draw_groups(strata, groups, share=0.3, seed=0, sides=sides)
+    assert {group for group, inside in zip(groups, drawn, strict=True) if inside} == set(sides)
+
+
 def test_many_strata_leave_no_share_empty():
     groups = [f"g{number // 4}" for number in range(28)]
     strata = [f"bin {number % 9}" for number in range(28)]
@@ -89,6 +96,16 @@ def test_folds_keep_groups_together_and_each_is_a_test_group_once(table):
     rows.assign(label=np.where(rows["patient"].isin(["p0", "p1"]), "rare", rows["label"])).to_csv(table, index=False)
     with pytest.raises(DataError, match=r"folds=3 exceeds the number of groups of 'patient' in .*: 'rare' has 2"):
         load(table, group="patient", folds=3, fold=1)
+    assert {"p0", "p1"} & set(patients[list(load(table, group="patient", folds=2, fold=1).test.examples.names)])
+
+
+def test_folds_of_rows_that_have_a_split_are_refused(table):
+    rows = pd.read_csv(table)
+    rows.assign(fold=np.where(np.arange(len(rows)) % 5, "train", "test")).to_csv(table, index=False)
+    with pytest.raises(
+        DataError, match=r"table\.csv defines test rows, but with folds .* Remove data\.folds, or merge"
+    ):
+        load(table, split="fold", folds=3, fold=1)
 
 
 def test_groups_that_cannot_be_divided_are_refused(table):

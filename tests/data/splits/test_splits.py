@@ -264,6 +264,16 @@ def test_too_few_rows_for_a_stratified_split_are_refused_with_the_numbers(tmp_pa
     assert [part for part in [*parts, "too few rows", "Add rows"] if part not in str(caught.value)] == []
 
 
+def test_one_row_of_each_class_is_enough_on_either_side(tmp_path):
+    labels = ["a"] * 5 + ["b"] * 5
+    for number in range(10):
+        (tmp_path / f"{number}.png").write_bytes(b"x")
+    table = tmp_path / "t.csv"
+    pd.DataFrame({"path": [f"{n}.png" for n in range(10)], "label": labels}).to_csv(table, index=False)
+    assert shares(load(table, test=0.2, validation=0)) == {"train": [4, 4], "validation": [0, 0], "test": [1, 1]}
+    assert shares(load(table, test=0.8, validation=0)) == {"train": [1, 1], "validation": [0, 0], "test": [4, 4]}
+
+
 def test_a_class_without_training_rows_is_refused(make_images, tmp_path):
     root = tmp_path / "p"
     make_images(root / "train", {"cat": 4, "dog": 4}, size=8)
