@@ -31,6 +31,10 @@ def private(name):
     return name.startswith("_") and not name.startswith("__") and len(name) > 1
 
 
+def is_own_object(node):
+    return isinstance(node, ast.Name) and node.id in ("self", "cls")
+
+
 def defined_names(tree):
     """Names of a file's own attributes: what it defines, annotates, or assigns on ``self``."""
     for node in ast.walk(tree):
@@ -41,7 +45,7 @@ def defined_names(tree):
             for target in (inner for outer in targets for inner in ast.walk(outer)):
                 if isinstance(target, ast.Name):
                     yield target.id
-                if isinstance(target, ast.Attribute) and ast.unparse(target.value) in ("self", "cls"):
+                if isinstance(target, ast.Attribute) and is_own_object(target.value):
                     yield target.attr
 
 
@@ -78,9 +82,12 @@ def names_in_keras():
 
 def named_attribute(node):
     """The attribute that a call of ``getattr`` and the like names."""
-    by_name = isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "setattr", "hasattr", "delattr")
-    name = node.args[1] if by_name else None
-    return name.value if isinstance(name, ast.Constant) else None
+    match node:
+        case ast.Call(
+            func=ast.Name("getattr" | "setattr" | "hasattr" | "delattr"), args=[_, ast.Constant(value=name), *_]
+        ):
+            return name
+    return None
 
 
 METHODS = {
@@ -98,37 +105,45 @@ def offences(trees):
     for module, tree in trees.items():
         pieces = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
         for node in ast.walk(tree):
-            here = (module, getattr(node, "lineno", 0), ast.unparse(node)[:80] if isinstance(node, ast.expr) else "")
-            if isinstance(node, ast.Attribute):
-                receiver = ast.unparse(node.value)
-                foreign = private(node.attr) and node.attr not in own and node.attr not in NOT_KERAS
-                assigned = isinstance(node.ctx, ast.Store)
-                if foreign or (assigned and node.attr == "__class__"):
-                    yield here
-                elif assigned and receiver not in ("self", "cls") and node.attr in METHODS - {"trainable"}:
-                    yield here
-                elif receiver.startswith("keras.src") or (receiver, node.attr) == ("keras", "src"):
-                    yield here
-            if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "sys.modules":
-                yield here
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                names = [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
-                if any(name.startswith("keras.src") for name in names) or names == ["keras", "src"]:
-                    yield here
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in pieces:
-                if private(node.value) and node.value in names_in_keras() - own:
-                    yield here
-            if private(named_attribute(node) or "") and named_attribute(node) not in own:
-                yield here
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("setattr", "delattr", "replaced"):
-                patches = ast.unparse(node.args[0]).split(".")[0] in ("keras", "keras_hub")
-                known = isinstance(node.args[1], ast.Constant) and node.args[1].value in METHODS
-                if patches or (known and ast.unparse(node.args[0]) != "self"):
-                    yield here
+            if id(node) not in pieces and offends(node, own):
+                yield module, node.lineno, ast.unparse(node)[:80]
     for name, node in classes.items():
         names = set().union(*map(own_private_names, keras_bases(node, classes)))
         used = {inner.attr for inner in ast.walk(node) if isinstance(inner, ast.Attribute)} | set(defined_names(node))
         yield from ((name, inner, "is an attribute of Keras too") for inner in used & names)
+
+
+def offends(node, own):
+    match node:
+        case ast.Attribute(value=receiver, attr=name):
+            assigned = isinstance(node.ctx, ast.Store)
+            method_replaced = assigned and name in METHODS - {"trainable"} and not is_own_object(receiver)
+            foreign = private(name) and name not in own and name not in NOT_KERAS
+            return foreign or (assigned and name == "__class__") or method_replaced or is_keras_src(node)
+        case ast.Subscript(value=ast.Attribute(value=ast.Name("sys"), attr="modules")):
+            return True
+        case ast.Import(names=aliases):
+            return any(alias.name.startswith("keras.src") for alias in aliases)
+        case ast.ImportFrom(module=source, names=aliases):
+            return any(f"{source}.{alias.name}".startswith("keras.src") for alias in aliases)
+        case ast.Constant(value=str(text)):
+            return private(text) and text in names_in_keras() - own
+        case ast.Call(func=ast.Name("setattr" | "delattr" | "replaced"), args=[changed, name, *_]):
+            patches = ast.unparse(changed).split(".")[0] in ("keras", "keras_hub")
+            known = isinstance(name, ast.Constant) and name.value in METHODS
+            return patches or (known and not is_own_object(changed)) or is_private_of_others(node, own)
+        case ast.Call():
+            return is_private_of_others(node, own)
+    return False
+
+
+def is_keras_src(node):
+    return node.attr == "src" and isinstance(node.value, ast.Name) and node.value.id == "keras"
+
+
+def is_private_of_others(call, own):
+    name = named_attribute(call)
+    return name is not None and private(name) and name not in own
 
 
 def test_no_other_module_uses_private_keras_apis():
