@@ -98,7 +98,7 @@ def test_the_page_plays_recordings_and_shows_spectrograms(run):
 def test_evidence_is_where_the_sound_is(run):
     sound, silence = tone(2200.0, 0.4, seed=3), np.zeros(int(0.6 * RATE), np.float32)
     first, last = (
-        run.explain((np.concatenate(parts), RATE))[0].heat_maps[0].sum(axis=1)
+        np.sum(run.explain((np.concatenate(parts), RATE))[0].heat_maps, axis=(0, 2))
         for parts in ((sound, silence + 1e-6), (silence, sound))
     )
     middle = len(first) // 2
