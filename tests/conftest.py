@@ -17,19 +17,22 @@ MakeImages = Callable[..., Path]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Split the CPU into two devices, and spare default tests the optimizing of graphs.
+    """Split the CPU into two devices, and spare default tests the optimizing of graphs and of their operations.
 
     TensorFlow fixes its devices when it is first used, which may be when tests are collected. Graphs of default tests
-    run a few times each: to optimize them takes longer. Slow tests run them as users do. The process that only hands
-    tests to others runs none.
+    run a few times each: to optimize them, or to compile operations for each shape as oneDNN does, takes longer. Slow
+    tests run them as users do. The process that only hands tests to others runs none.
     """
     if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
         return
+    is_quick = config.option.markexpr == "not slow"
+    if is_quick:
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     import tensorflow as tf
 
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    if config.option.markexpr == "not slow":
+    if is_quick:
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 

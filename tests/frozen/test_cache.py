@@ -170,7 +170,11 @@ def change_the_order(model, split):
 
 
 @pytest.mark.parametrize(
-    "change", [change_a_weight, change_an_image, pytest.param(change_the_order, marks=pytest.mark.slow)]
+    "change",
+    [
+        change_a_weight,
+        *(pytest.param(change, marks=pytest.mark.slow) for change in (change_an_image, change_the_order)),
+    ],
 )
 def test_a_change_of_weights_or_data_misses_the_cache(split, computed, change):
     model = small_model()
