@@ -98,7 +98,7 @@ class AnswerFile:
         if not self.is_finished:
             check_out(out, suffixes)
             self.job = self._find_job()
-        self.is_begun = self.is_finished or self.job is not None
+        self.is_started = self.is_finished or self.job is not None
 
     @contextmanager
     def writing(self) -> Iterator[None]:

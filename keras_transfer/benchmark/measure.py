@@ -20,6 +20,7 @@ from keras_transfer.benchmark.cores import usable_cores
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.errors import DataError
+from keras_transfer.export.proof import last_line
 from keras_transfer.networks.types import Array, JsonObject
 from keras_transfer.run.rows import TableOptions, given_options
 from keras_transfer.run.run import Run
@@ -110,15 +111,16 @@ def write_batches(run: Run, folder: Path) -> None:
     """Write the inputs of speed measurements: a file per example of the run folder, and 32 in one file."""
     folder.mkdir()
     samples = run.read_samples()
-    for number, row in enumerate(_read_batches(run, samples, 1)):
+    for number, row in enumerate(read_batches(run, samples, 1)):
         np.savez(folder / f"row-{number:03}.npz", allow_pickle=False, **row)
     # Large examples may be returned in several batches.
-    many = next(_read_batches(run, samples.select([number % len(samples) for number in range(_MANY)]), _MANY))
+    many = next(read_batches(run, samples.select([number % len(samples) for number in range(_MANY)]), _MANY))
     filled = {name: np.resize(values, (_MANY, *values.shape[1:])) for name, values in many.items()}
     np.savez(folder / "many.npz", allow_pickle=False, **filled)
 
 
-def _read_batches(run: Run, examples: Examples, batch_size: int) -> Iterator[dict[str, Array]]:
+def read_batches(run: Run, examples: Examples, batch_size: int) -> Iterator[dict[str, Array]]:
+    """Return examples in batches of up to a size, as the tensors that the run's model takes, by name."""
     n, reader = len(examples), run.reader
     split = reader.prepare(Split("samples", examples, np.zeros(n, np.int64), np.ones(n, np.float32)))
     return map(reader.name_tensors, reader.evaluation_batches(split, batch_size=batch_size, view=reader.predictor_view))
@@ -186,7 +188,7 @@ def run_process(module: str, job: Mapping[str, Any], scratch: Path, environment:
     if ended.returncode < 0:
         return {"error": f"its process was ended by {signal.Signals(-ended.returncode).name}"}
     if ended.returncode or not results.exists():
-        return {"error": (ended.stderr.strip().splitlines() or ["no message"])[-1]}
+        return {"error": last_line(ended.stderr)}
     values: JsonObject = json.loads(results.read_text(encoding="utf-8"))
     return values
 

@@ -65,7 +65,7 @@ def write_answers(
     from keras_transfer.run.rows import given_options
 
     file = AnswerFile(out, resume=resume, suffixes=suffixes)
-    if resume and not file.is_begun:
+    if resume and not file.is_started:
         echo(f"Nothing to resume: {file.folder} has no parts. Starting with the first row.", err=True)
     inputs = run.stream_inputs(*given, **table)
     for note in inputs.notes:

@@ -7,7 +7,7 @@ so that ``evaluate`` and ``predict`` only need the file. docs/serving.md lists i
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, Self
 
@@ -117,25 +117,9 @@ class Description:
 
     def to_json(self) -> str:
         """Return the description as a JSON object in one line of ASCII."""
-        tensors = {
-            key: [{"name": one.name, "dtype": one.dtype, "shape": list(one.shape)} for one in getattr(self, key)]
-            for key in ("inputs", "outputs")
-        }
-        values = {
-            "format_version": FORMAT_VERSION,
-            "keras_transfer": self.version,
-            "task": self.task,
-            "names": list(self.names),
-            **tensors,
-            "predictions_output": self.predictions_output,
-            "preprocessing": dict(self.preprocessing),
-            "quantize": self.quantize,
-            "proof": None if self.proof is None else dict(self.proof),
-            "head": dict(self.head),
-            "recipe": dict(self.recipe),
-            "record": dict(self.record),
-        }
-        return json.dumps(values, allow_nan=False)
+        values = asdict(self)
+        versions = {"format_version": FORMAT_VERSION, "keras_transfer": values.pop("version")}
+        return json.dumps({**versions, **values}, allow_nan=False)
 
     @classmethod
     def from_json(cls, content: str | bytes, where: str) -> Self:

@@ -17,7 +17,7 @@ from keras_transfer.data.readers.base import Reader
 from keras_transfer.export.base import Served
 from keras_transfer.export.description import FILE, MOST_BYTES, damaged
 from keras_transfer.export.quantize import Quantize, QuantizeSettings, simplify, tail_of, takes_pixels
-from keras_transfer.export.single_file import SingleFileExporter, require_packages
+from keras_transfer.export.single_file import SingleFileExporter
 from keras_transfer.export.tensor_graph import FEATURES, TensorGraph, trace_tensors
 
 TITLE = "LiteRT model"
@@ -29,8 +29,11 @@ _LISTED = re.compile(r"^(?:Flex|Custom) ops: (.*)$", re.MULTILINE)
 _NAMED = re.compile(r"'tfl?\.(\w+)' op ")
 
 
-def convert_to_litert(graph: TensorGraph) -> bytes:
+def convert_to_litert(graph: TensorGraph, converter: Any = None) -> bytes:
     """Convert a traced model.
+
+    Args:
+        converter: From :func:`make_converter`, with options; by default, one without.
 
     Returns:
         The content of a ``.tflite`` file, with the signature ``serving_default``.
@@ -38,18 +41,9 @@ def convert_to_litert(graph: TensorGraph) -> bytes:
     Raises:
         ExportError: LiteRT lacks an operation.
     """
-    return convert(make_converter(graph), graph)
-
-
-def convert(converter: Any, graph: TensorGraph) -> bytes:
-    """Do the same with a given converter.
-
-    Raises:
-        ExportError: LiteRT lacks an operation.
-    """
     try:
         with _without_messages():
-            content: bytes = converter.convert()
+            content: bytes = (converter or make_converter(graph)).convert()
     except Exception as error:  # of the converter's own class, which is private
         lacks = [name.strip().removeprefix("Flex") for line in _LISTED.findall(str(error)) for name in line.split(",")]
         lacks = lacks or _NAMED.findall(str(error))
@@ -102,7 +96,7 @@ def quantize_litert(served: Served, quantize: Quantize) -> tuple[bytes, TensorGr
         converter.target_spec.supported_types = [tf.float16]
     elif takes_pixels(served.reader):
         return _convert_calibrated(graph, served, converter), graph
-    return convert(converter, graph), graph
+    return convert_to_litert(graph, converter), graph
 
 
 def _convert_calibrated(graph: TensorGraph, served: Served, converter: Any) -> bytes:
@@ -115,7 +109,7 @@ def _convert_calibrated(graph: TensorGraph, served: Served, converter: Any) -> b
 
     converter.representative_dataset = examples
     if not head:
-        return convert(converter, graph)
+        return convert_to_litert(graph, converter)
     options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=head)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about its own interpreter, which is older than LiteRT's
@@ -139,7 +133,6 @@ def _names_after(content: bytes, output: str) -> list[str]:
 
 
 MODEL = "model.tflite"
-SIGNATURE = "serving_default"
 
 
 class LiteRTExporter(SingleFileExporter):
@@ -161,17 +154,11 @@ class LiteRTExporter(SingleFileExporter):
     name = "litert"
     title = TITLE
     extra = "litert"
+    packages = ("ai_edge_litert",)
     model_file = MODEL
-    has_client = True
-    endpoint = "tensors"
-    backend = "tensorflow"
     probe: ClassVar[Path] = Path(__file__).with_name("litert_probe.py")
     Settings = QuantizeSettings
     settings: QuantizeSettings
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        require_packages(self.title, "litert", "ai_edge_litert")
 
     def calibrates(self, reader: Reader) -> bool:
         """Whether int8 depends on ranges of examples: for pixels, it does."""

@@ -16,7 +16,7 @@ from keras_transfer.errors import ConfigError
 from keras_transfer.export.base import Served
 from keras_transfer.export.description import KEY
 from keras_transfer.export.quantize import Quantize, QuantizeSettings, simplify, takes_tokens
-from keras_transfer.export.single_file import SingleFileExporter, require_packages
+from keras_transfer.export.single_file import SingleFileExporter
 from keras_transfer.export.tensor_graph import TensorGraph, trace_tensors
 
 TITLE = "ONNX model"
@@ -211,17 +211,11 @@ class OnnxExporter(SingleFileExporter):
     name = "onnx"
     title = TITLE
     extra = "onnx"
+    packages = ("onnx", "onnxruntime", "tf2onnx")
     model_file = MODEL
-    has_client = True
-    endpoint = "tensors"
-    backend = "tensorflow"
     probe: ClassVar[Path] = Path(__file__).with_name("onnx_probe.py")
     Settings = OnnxSettings
     settings: OnnxSettings
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        require_packages(self.title, "onnx", "onnx", "onnxruntime", "tf2onnx")
 
     def check(self, reader: Reader) -> None:
         """Refuse loops, and int8 for networks of images and audio, which is neither exact nor fast without VNNI."""

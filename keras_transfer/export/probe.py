@@ -29,7 +29,7 @@ def main(file: str) -> None:
     """
     job = json.loads(Path(file).read_text(encoding="utf-8"))
     serve, names = runpy.run_path(job["probe"])["load"](job["artifact"], job["inputs"])
-    outputs = [serve(batch) for batch in _read_batches(Path(job["examples"]), job["inputs"])]
+    outputs = [serve(batch) for batch in read_batches(Path(job["examples"]), job["inputs"])]
     wanted = [name for name in outputs[0] if job["only"] in (None, name)]
     answers = {name: [row for output in outputs for row in to_plain(output[name])] for name in wanted}
     result = {"outputs": answers, "names": list(names)}
@@ -42,8 +42,8 @@ def main(file: str) -> None:
         raise SystemExit(f"the probe must not import {', '.join(ours)}")
 
 
-def _read_batches(folder: Path, inputs: list[str]) -> list[dict[str, Any]]:
-    """Arrays are batches already. Of raw examples, half are one batch, and the others are batches of one."""
+def read_batches(folder: Path, inputs: list[str]) -> list[dict[str, Any]]:
+    """Return arrays as they are; of raw examples, half are one batch, and the others are batches of one."""
     files = sorted(folder.iterdir())
     if files[0].suffix == ".npz":
         return [dict(np.load(file, allow_pickle=False)) for file in files]

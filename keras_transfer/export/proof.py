@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,12 +129,11 @@ def run_probe(
 
 
 def _write_tensors(reader: Reader, samples: Path, folder: Path) -> None:
-    """Decode or tokenize the raw examples as a client would: half are one batch, the others are batches of one."""
+    """Decode or tokenize the raw examples as a client would."""
     folder.mkdir()
-    examples = list(_read_raw(reader, samples))
-    middle = (len(examples) + 1) // 2
-    for number, batch in enumerate([examples[:middle], *([example] for example in examples[middle:])]):
-        inputs = reader.decode(*(tf.constant(list(column)) for column in zip(*batch, strict=True)))
+    names = [spec.name for spec in reader.raw_inputs]
+    for number, batch in enumerate(probe.read_batches(samples, names)):
+        inputs = reader.decode(*(tf.constant(batch[name]) for name in names))
         np.savez(folder / f"{number:03}.npz", allow_pickle=False, **to_tensors(reader, inputs))
 
 
@@ -174,15 +173,6 @@ def _check_names(exporter: Exporter, answers: dict[str, Any], head: TargetHead) 
         )
 
 
-def _read_raw(reader: Reader, samples: Path) -> Iterator[list[Any]]:
-    for file in sorted(samples.iterdir()):
-        if file.suffix == ".json":
-            values = json.loads(file.read_text(encoding="utf-8"))
-            yield [values[spec.name] for spec in reader.raw_inputs]
-        else:
-            yield [file.read_bytes()]
-
-
 def compare(
     exporter: Exporter, answers: dict[str, Any], expected: NDArray[np.float32], head: TargetHead, tolerance: float
 ) -> Parity:
@@ -201,11 +191,9 @@ def compare(
     # Names and decisions must be equal, unless they change within the tolerance.
     is_raw = exporter.endpoint == "raw"
     own = (head.serving_outputs if is_raw else head.tensor_outputs)(tf.constant(expected)).items()
-    decisions = {name: probe.to_plain(tensor) for name, tensor in own if not tensor.dtype.is_floating}
-    intervals = {name: np.asarray(tensor) for name, tensor in own if name in (LOW, HIGH)}
-    if not is_raw:
-        decisions = {name: rows for name, rows in decisions.items() if name in served}
-        intervals = {name: rows for name, rows in intervals.items() if name in served}
+    checked = {name: tensor for name, tensor in own if is_raw or name in served}
+    decisions = {name: probe.to_plain(tensor) for name, tensor in checked.items() if not tensor.dtype.is_floating}
+    intervals = {name: np.asarray(tensor) for name, tensor in checked.items() if name in (LOW, HIGH)}
     missing = [name for name in (*decisions, *intervals) if name not in served]
     if missing:
         raise ExportError(f"The {exporter.title} lacks the outputs {', '.join(missing)}. {NOTHING_EXPORTED}")

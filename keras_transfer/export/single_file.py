@@ -20,6 +20,22 @@ class SingleFileExporter(Exporter):
     model_file: ClassVar[str]
     """Its name in an artifact's folder, such as ``model.onnx``."""
 
+    packages: ClassVar[tuple[str, ...]]
+    """The packages to import, which :attr:`extra` installs."""
+
+    has_client = True
+    endpoint = "tensors"
+    backend = "tensorflow"
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        missing = [package for package in self.packages if importlib.util.find_spec(package) is None]
+        if missing:
+            raise ExportError(
+                f"export.formats: {self.title} needs packages that are not installed: {', '.join(missing)}. "
+                f"Install them with pip install 'keras-transfer[{self.extra}]'."
+            )
+
     def check(self, reader: Reader) -> None:
         """Refuse networks that decode sequences step by step: the files contain graphs without loops."""
         if reader.writes:
@@ -68,17 +84,3 @@ class SingleFileExporter(Exporter):
     @abstractmethod
     def read_metadata(cls, file: Path) -> str | bytes | None:
         """Return the JSON of the description in a file, if there is one; any exception means that it is damaged."""
-
-
-def require_packages(title: str, extra: str, *packages: str) -> None:
-    """Check that a format's packages are installed, without importing them.
-
-    Raises:
-        ExportError: Packages are missing; the message names the extra.
-    """
-    missing = [package for package in packages if importlib.util.find_spec(package) is None]
-    if missing:
-        raise ExportError(
-            f"export.formats: {title} needs packages that are not installed: {', '.join(missing)}. "
-            f"Install them with pip install 'keras-transfer[{extra}]'."
-        )

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO
 
 TOKEN = "KERAS_TRANSFER_TOKEN"
@@ -54,7 +54,7 @@ def launch(commands: Sequence[Sequence[str]]) -> int:
     threads = max(1, (os.cpu_count() or 1) // len(commands))
     environment = {"TF_NUM_INTRAOP_THREADS": str(threads), **os.environ, "PYTHONUNBUFFERED": "1"}
     environment |= {TOKEN: make_token(), PARENT: str(os.getpid())}
-    workers = [_start(number, command, environment) for number, command in enumerate(commands)]
+    workers = [_Worker(number, command, environment) for number, command in enumerate(commands)]
 
     def forward(number: int) -> None:
         for worker in workers:
@@ -133,9 +133,12 @@ def enter(parent: str, folder: str) -> None:
 class _Worker:
     """A process and the threads that read its output."""
 
-    def __init__(self, number: int, process: "subprocess.Popen[str]") -> None:
-        self.number, self.process = number, process
-        streams = ((process.stdout, sys.stdout), (process.stderr, sys.stderr))
+    def __init__(self, number: int, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.number = number
+        self.process = subprocess.Popen(
+            list(command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", env=environment
+        )
+        streams = ((self.process.stdout, sys.stdout), (self.process.stderr, sys.stderr))
         self._readers = [threading.Thread(target=self._copy, args=pair, daemon=True) for pair in streams]
         for reader in self._readers:
             reader.start()
@@ -152,13 +155,6 @@ class _Worker:
     def finish_reading(self) -> None:
         for reader in self._readers:
             reader.join(_GRACE_SECONDS)
-
-
-def _start(number: int, command: Sequence[str], environment: dict[str, str]) -> _Worker:
-    process = subprocess.Popen(
-        list(command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", env=environment
-    )
-    return _Worker(number, process)
 
 
 def _wait(workers: Sequence[_Worker]) -> int:

@@ -23,9 +23,9 @@ from keras_transfer.serving.answers import check_options, explain_input, to_pred
 from keras_transfer.serving.batching import Batcher
 from keras_transfer.serving.card import make_card
 from keras_transfer.serving.choose import Chosen
-from keras_transfer.serving.guard import FAILED, App, Guard, to_error
+from keras_transfer.serving.guard import FAILED, App, Guard, make_error
 from keras_transfer.serving.inputs import read_inputs
-from keras_transfer.serving.limits import Limits, Refusal
+from keras_transfer.serving.limits import Limits, Refusal, refuse_stopping
 from keras_transfer.serving.metrics import CONTENT_TYPE, Metrics
 from keras_transfer.serving.model import ModelAnswers, ServedModel
 from keras_transfer.serving.protocol import (
@@ -128,24 +128,20 @@ def _json(document: Any, status: int = 200) -> Response:
     )
 
 
-def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(to_error(message), status, dict(headers or {}), media_type=_JSON)
-
-
 def _add_errors(app: FastAPI) -> None:
     """Return all errors as JSON with one key, without paths of this machine."""
 
     async def refuse(request: Request, error: Exception) -> Response:
         if isinstance(error, Refusal):
-            return _error(error.status, error.message, error.headers)
+            return make_error(error.status, error.message, error.headers)
         if isinstance(error, HTTPException):
-            return _error(error.status_code, f"{error.detail}: {request.method} {request.url.path}", error.headers)
+            return make_error(error.status_code, f"{error.detail}: {request.method} {request.url.path}", error.headers)
         if isinstance(error, ClientDisconnect):
-            return _error(400, "The client disconnected before its request was complete.")
-        return _error(500, FAILED)
+            return make_error(400, "The client disconnected before its request was complete.")
+        return make_error(500, FAILED)
 
     async def refuse_query(request: Request, error: Exception) -> Response:
-        return _error(400, "top_k is a whole number from 1 on, and min_confidence a number from 0 to 1.")
+        return make_error(400, "top_k is a whole number from 1 on, and min_confidence a number from 0 to 1.")
 
     for kind in (Refusal, HTTPException, ClientDisconnect, Exception):
         app.add_exception_handler(kind, refuse)
@@ -173,7 +169,7 @@ def _add_probes(app: FastAPI, running: Mapping[str, Service], metrics: Metrics) 
 
     @app.get("/readyz", summary="Whether the model answers", tags=["operations"], responses=openapi.NOT_READY)
     async def readyz() -> Response:
-        return _json({"status": "ready"}) if running else _error(503, "The server is stopping.")
+        return _json({"status": "ready"}) if running else make_error(503, "The server is stopping.")
 
     @app.get("/metrics", summary="Counts and durations for Prometheus", tags=["operations"])
     async def expose() -> Response:
@@ -222,7 +218,7 @@ def _add_predictions(app: FastAPI, running: Mapping[str, Service]) -> None:
 
 def _service(running: Mapping[str, Service]) -> Service:
     if not running:
-        raise Refusal(503, "The server is stopping. Try again later.")
+        raise refuse_stopping()
     return running["service"]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_transfer.data.splits.splits import Split
+from keras_transfer.benchmark.measure import read_batches
 from keras_transfer.errors import ConfigError, TransferError
 from keras_transfer.registry import did_you_mean
 from keras_transfer.run.folder import EXPORT, SAMPLES
@@ -132,13 +132,10 @@ def _format_rate(rate: float) -> str:
 
 def read_batch(run: Run, batch_size: int) -> Batch:
     """Return a batch of the run's stored samples, repeated up to a size, as model inputs."""
-    samples, reader = run.reader.read_samples(run.folder / SAMPLES), run.reader
-    count = len(samples)
-    if not count:
+    samples = run.reader.read_samples(run.folder / SAMPLES)
+    if not len(samples):
         raise ConfigError(f"{run.folder / SAMPLES} is empty, so that speed cannot be measured. Name a --format.")
-    split = reader.prepare(Split("samples", samples, np.zeros(count, np.int64), np.ones(count, np.float32)))
-    inputs = next(iter(reader.evaluation_batches(split, batch_size=batch_size, view=reader.predictor_view)))
-    tensors = reader.name_tensors(inputs)
+    tensors = next(read_batches(run, samples, batch_size))
     return {name: np.resize(values, (batch_size, *values.shape[1:])) for name, values in tensors.items()}
 
 

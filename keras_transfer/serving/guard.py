@@ -6,8 +6,10 @@ import hmac
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
+
+from starlette.responses import Response
 
 from keras_transfer.serving.limits import Limits, Refusal
 
@@ -168,16 +170,14 @@ class _Answer:
         """Send a refusal, unless the response has started: then the client sees that it is cut off."""
         if self.status:
             return
-        content = to_error(refusal.message)
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
-        headers += [(name.lower().encode(), value.encode()) for name, value in refusal.headers.items()]
-        await self.send({"type": "http.response.start", "status": refusal.status, "headers": headers})
-        await self.send({"type": "http.response.body", "body": content})
+        response = make_error(refusal.status, refusal.message, refusal.headers)
+        await self.send({"type": "http.response.start", "status": refusal.status, "headers": response.raw_headers})
+        await self.send({"type": "http.response.body", "body": response.body})
 
 
-def to_error(message: str) -> bytes:
-    """Return the body of an answer that is an error, as TensorFlow Serving writes it."""
-    return json.dumps({"error": message}).encode()
+def make_error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Return an answer that is an error, as TensorFlow Serving writes it."""
+    return Response(json.dumps({"error": message}), status, headers, media_type="application/json")
 
 
 def _find(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:

@@ -47,16 +47,10 @@ async def read_inputs(request: Request, kind: ServedModel, limits: Limits) -> li
     elif content_type == _JSON:
         given = _read_json(parse_json(await request.body()), kind, limits)
     else:
-        raise Refusal(
-            415,
-            f"Send {_expect(kind)}. Received: Content-Type {content_type[:100] or 'missing'}.",
-        )
+        raise Refusal(415, f"Send {_expect(kind)}. Received: Content-Type {content_type[:100] or 'missing'}.")
     if not given:
         raise Refusal(400, f"There is no input. Send {_expect(kind)}.")
-    if len(given) > limits.request_inputs:
-        raise Refusal(
-            413, f"A request may have {limits.request_inputs} inputs. Received: {len(given)}. Divide it into several."
-        )
+    limits.check_count(len(given))
     return given
 
 

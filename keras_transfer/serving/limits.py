@@ -31,6 +31,17 @@ class Limits:
         """Bytes of the bodies of all open requests."""
         return 16 * self.body_bytes
 
+    def check_count(self, inputs: int) -> None:
+        """Check the number of inputs of a request.
+
+        Raises:
+            Refusal: There are too many.
+        """
+        if inputs > self.request_inputs:
+            raise Refusal(
+                413, f"A request may have {self.request_inputs} inputs. Received: {inputs}. Divide it into several."
+            )
+
 
 class Refusal(Exception):
     """A request that gets an error instead of a prediction.

@@ -1,6 +1,6 @@
 """The served model: from requests to results, with the reader and the head of its run."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,6 @@ from keras_transfer.run.run import Run
 from keras_transfer.serving.protocol import DEFAULT_SIGNATURE, Key, Row, Signature, TensorInfo
 
 Floats = NDArray[np.float32]
-PredictTensors = Callable[[Mapping[str, NDArray[Any]]], Floats]
 
 _CLASSES = "classes"
 
@@ -77,14 +76,14 @@ class ServedModel:
         self._opened = opened
         self._reader, self._head = opened.reader, opened.head
         self._compiles_each_size = isinstance(opened, Run) and keras.backend.backend() == "jax"
-        specs = {DEFAULT_SIGNATURE: self._reader.raw_inputs, self._reader.tensor_endpoint: self._reader.tensor_inputs}
-        functions = {
-            DEFAULT_SIGNATURE: self._reader.decode_checked,
-            self._reader.tensor_endpoint: self._reader.arrange_checked,
+        endpoints = {
+            DEFAULT_SIGNATURE: (self._reader.decode_checked, self._reader.raw_inputs),
+            self._reader.tensor_endpoint: (self._reader.arrange_checked, self._reader.tensor_inputs),
         }
-        self._specs = specs
+        self._specs = {name: specs for name, (_, specs) in endpoints.items()}
         self._functions = {
-            name: tf.function(functions[name], input_signature=list(specs[name]), autograph=False) for name in specs
+            name: tf.function(function, input_signature=list(specs), autograph=False)
+            for name, (function, specs) in endpoints.items()
         }
         self._masked_outputs = tf.function(
             self._head.masked_outputs,

@@ -12,29 +12,29 @@ _ERROR = {
 }
 
 
-def _body(**content: dict[str, Any]) -> dict[str, Any]:
-    media = {name.replace("_", "/", 1).replace("_", "-"): {"schema": schema} for name, schema in content.items()}
+def _body(content: dict[str, Any]) -> dict[str, Any]:
+    media = {media_type: {"schema": schema} for media_type, schema in content.items()}
     return {"requestBody": {"required": True, "content": media}}
 
 
-def _answers(**statuses: str) -> dict[int | str, dict[str, Any]]:
-    return {
-        int(status[1:]): {"description": text, "content": {"application/json": {"schema": _ERROR}}}
-        for status, text in statuses.items()
-    }
+def _answers(statuses: dict[int, str], schema: dict[str, Any] = _ERROR) -> dict[int | str, dict[str, Any]]:
+    content = {"application/json": {"schema": schema}}
+    return {status: {"description": text, "content": content} for status, text in statuses.items()}
 
 
 _REFUSALS = _answers(
-    _400="The request is invalid.",
-    _401="A token is needed.",
-    _408="The body did not arrive in time.",
-    _413="The body is too large, or has too many inputs.",
-    _415="The content type is not supported.",
-    _429="The queue is full; try again later.",
-    _503="The server is stopping.",
-    _504="No answer in time.",
+    {
+        400: "The request is invalid.",
+        401: "A token is needed.",
+        408: "The body did not arrive in time.",
+        413: "The body is too large, or has too many inputs.",
+        415: "The content type is not supported.",
+        429: "The queue is full; try again later.",
+        503: "The server is stopping.",
+        504: "No answer in time.",
+    }
 )
-NOT_READY = _answers(_503="The server is stopping.")
+NOT_READY: dict[int | str, dict[str, Any]] = {503: _REFUSALS[503]}
 
 _FILES = {"type": "object", "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}}}
 _LISTS = {
@@ -45,7 +45,7 @@ _LISTS = {
     },
     "description": "`files` in base64 for a model of files; `texts` for a model of texts, of pairs as lists of two.",
 }
-_INPUTS = _body(multipart_form_data=_FILES, application_json=_LISTS)
+_INPUTS = _body({"multipart/form-data": _FILES, "application/json": _LISTS})
 _SEGMENT = {
     "type": "object",
     "properties": {
@@ -75,45 +75,38 @@ _PREDICTIONS = {
     },
 }
 
-
-def _found(schema: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
-    return {200: {"description": "Done.", "content": {"application/json": {"schema": schema}}}}
-
-
 PREDICT: dict[str, Any] = {
     "openapi_extra": _INPUTS,
     "responses": {
-        **_found(_PREDICTIONS),
+        **_answers({200: "Done.", 422: "None of the inputs can be read; each says why."}, _PREDICTIONS),
         **_REFUSALS,
-        422: {
-            "description": "None of the inputs can be read; each says why.",
-            "content": {"application/json": {"schema": _PREDICTIONS}},
-        },
     },
 }
 EXPLAIN: dict[str, Any] = {
     "openapi_extra": _INPUTS,
     "responses": {
-        **_found({"type": "object"}),
+        **_answers({200: "Done."}, {"type": "object"}),
         **_REFUSALS,
-        **_answers(_422="The input cannot be read.", _501="The format that is served has no explanations."),
+        **_answers({422: "The input cannot be read.", 501: "The format that is served has no explanations."}),
     },
 }
 TENSORFLOW_SERVING: dict[str, Any] = {
     "tags": TAGS,
     "openapi_extra": _body(
-        application_json={
-            "type": "object",
-            "properties": {
-                "signature_name": {"type": "string"},
-                "instances": {"type": "array", "items": {}},
-                "inputs": {},
-            },
+        {
+            "application/json": {
+                "type": "object",
+                "properties": {
+                    "signature_name": {"type": "string"},
+                    "instances": {"type": "array", "items": {}},
+                    "inputs": {},
+                },
+            }
         }
     ),
     "responses": {
-        **_found({"type": "object", "properties": {"predictions": {}, "outputs": {}}}),
+        **_answers({200: "Done."}, {"type": "object", "properties": {"predictions": {}, "outputs": {}}}),
         **_REFUSALS,
-        **_answers(_404="There is no such model or version."),
+        **_answers({404: "There is no such model or version."}),
     },
 }

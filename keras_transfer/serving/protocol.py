@@ -124,7 +124,7 @@ def _read_instances(instances: Any, inputs: Sequence[TensorInfo], limits: Limits
         raise Refusal(400, "Expecting 'instances' to be a list/array")
     if not instances:
         raise Refusal(400, "No values in 'instances' array")
-    _check_count(len(instances), limits)
+    limits.check_count(len(instances))
     are_objects = _is_named(instances[0])
     if not are_objects and len(inputs) > 1:
         raise Refusal(
@@ -166,7 +166,7 @@ def _read_columns(given: Any, inputs: Sequence[TensorInfo], limits: Limits) -> l
     if len({len(column) for column in columns}) > 1:
         sizes = ", ".join(f"{one.name} {len(column)}" for one, column in zip(inputs, columns, strict=True))
         raise Refusal(400, f"Inputs differ in the size of their first dimension: {sizes}")
-    _check_count(len(columns[0]), limits)
+    limits.check_count(len(columns[0]))
     try:
         rows = [
             tuple(_read_value(value, one) for value, one in zip(values, inputs, strict=True))
@@ -176,13 +176,6 @@ def _read_columns(given: Any, inputs: Sequence[TensorInfo], limits: Limits) -> l
         raise Refusal(400, str(error)) from error
     _check_shapes(rows, inputs)
     return rows
-
-
-def _check_count(count: int, limits: Limits) -> None:
-    if count > limits.request_inputs:
-        raise Refusal(
-            413, f"A request may have {limits.request_inputs} inputs. Received: {count}. Divide it into several."
-        )
 
 
 def _is_named(value: Any) -> bool:

@@ -26,6 +26,7 @@ import numpy as np
 from pydantic import BaseModel, StrictInt, StrictStr, ValidationError
 
 from keras_transfer.errors import TransferWarning
+from keras_transfer.storage.atomic import UNFINISHED
 from keras_transfer.storage.stored_arrays import (
     ArrayFile,
     Arrays,
@@ -39,8 +40,7 @@ from keras_transfer.storage.stored_arrays import (
 Stored = tuple[StoredArray, ...]
 
 _META = "entry.json"
-_UNFINISHED = ".unfinished-"
-_OF_THIS_MACHINE = f"{_UNFINISHED}{socket.gethostname()}-"
+_OF_THIS_MACHINE = f"{UNFINISHED}{socket.gethostname()}-"
 _SECONDS_UNTIL_ABANDONED = 24 * 3600.0
 _CHECKED_BYTES = 1 << 24
 # Small entries are kept in memory, such as features that a solved head needs.
@@ -121,7 +121,7 @@ class FeatureStore:
     def leftovers(self) -> list[Entry]:
         """Return unfinished entries of processes that were killed."""
         found = []
-        for folder in filter(_is_abandoned, self._folder.glob(f"{_UNFINISHED}*")):
+        for folder in filter(_is_abandoned, self._folder.glob(f"{UNFINISHED}*")):
             with contextlib.suppress(OSError):
                 size = sum(file.stat().st_size for file in folder.iterdir())
                 found.append(Entry(folder.name, "left by a process that was killed", size, folder.stat().st_mtime))

@@ -165,7 +165,7 @@ def _pack(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
     return value
 
 
-def find_unstorable(value: Any, path: str = "state") -> str | None:
+def find_unstorable(value: Any, path: str = "it") -> str | None:
     """Find values that a checkpoint cannot store, so that their origin can be named before one is written.
 
     Returns:

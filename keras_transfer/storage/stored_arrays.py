@@ -182,7 +182,7 @@ def write_arrays(
         np.lib.format.write_array_header_1_0(file, header)
     for batch in batches:
         for index, (file, array) in enumerate(zip(files, batch, strict=True)):
-            _write_all(file, memoryview(np.ascontiguousarray(array, dtype).reshape(-1).view(np.uint8).data))
+            _write_all(file, _bytes_of(np.ascontiguousarray(array, dtype)))
             written[index] += array.size
     expected = [int(np.prod(shape)) for shape in shapes]
     if written != expected:

@@ -15,6 +15,7 @@ from keras_transfer.config.schema import HeadConfig, ImageHeadConfig
 from keras_transfer.data.targets.base import Targets
 from keras_transfer.errors import TransferError
 from keras_transfer.heads import Prediction, TargetHead
+from keras_transfer.heads.evaluation import Report
 from keras_transfer.heads.solver import draw_folds
 from keras_transfer.heads.target import ABSTAIN, HIGH, IN_SET, LOW
 from keras_transfer.networks.keras_file import read_keras_file, write_keras_file
@@ -149,10 +150,8 @@ def _check_training(made: TargetHead, raw: NDArray[np.float32], targets: Targets
 def _check_report(made: TargetHead, raw: NDArray[np.float32], predicted: NDArray[np.float32], targets: Targets) -> None:
     head = type(made)
     report = made.report("test", predicted, targets)
-    values = json.loads(json.dumps(report.to_json()))
     _check(head, isinstance(report, head.report_type), "report() gives a report_type", type(report))
-    again = head.report_type.from_json("test", values)
-    _check(head, again.to_json() == report.to_json(), "the report can be read back from metrics.json", values)
+    values = _check_reading_back(head, report, "the report can be read back from metrics.json")
     _check(head, head.figure.name in values, f"the report has the figure {head.figure.name!r}", list(values))
     score = made.score_once(predicted, targets)
     _check(head, bool(np.isclose(values[head.figure.name], score)), "score() is the report's figure", score)
@@ -172,9 +171,15 @@ def _check_calibration(made: TargetHead, predicted: NDArray[np.float32], targets
     same = np.allclose(served, calibrated, rtol=1e-5, atol=1e-6)
     _check(head, same, "add_calibration() does in a model what calibrated() does", served[:2])
     report = made.report("test", calibrated, targets)
+    _check_reading_back(head, report, "a calibrated report can be read back from metrics.json")
+
+
+def _check_reading_back(head: type[TargetHead], report: Report, rule: str) -> Any:
+    """Return the report as metrics.json has it."""
     values = json.loads(json.dumps(report.to_json()))
     again = head.report_type.from_json("test", values)
-    _check(head, again.to_json() == report.to_json(), "a calibrated report can be read back from metrics.json", values)
+    _check(head, again.to_json() == report.to_json(), rule, values)
+    return values
 
 
 def _check_serving(made: TargetHead, predicted: NDArray[np.float32]) -> None:
@@ -207,9 +212,7 @@ def _check_coverage(made: TargetHead, predicted: NDArray[np.float32], targets: T
     head = type(made)
     _check_facts(made, made.config)
     report = made.report("test", predicted, targets)
-    values = json.loads(json.dumps(report.to_json()))
-    again = head.report_type.from_json("test", values)
-    _check(head, again.to_json() == report.to_json(), "a report with a coverage can be read back", values)
+    values = _check_reading_back(head, report, "a report with a coverage can be read back")
     rows = values["coverage"].get("labels") or values["coverage"].get("numbers") or {"all": values["coverage"]}
     shares = {name: row["covered"] for name, row in rows.items()}
     _check(

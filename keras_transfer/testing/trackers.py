@@ -72,7 +72,7 @@ def check_tracker(tracker: Tracker) -> None:
         calls += [_Call("phase_started", full), _Call("step_ended", StepEnded(full, 1, 1, {"loss": 0.6}))]
         _call(tracker, calls)
         state = tracker.get_state()
-        problem = find_unstorable(state, "it")
+        problem = find_unstorable(state)
         _check(problem is None, f"get_state returns {STORABLE}", problem)
         _call(tracker, [_Call("epoch_ended", first), _Call("run_failed", KeyboardInterrupt())])
 

@@ -61,7 +61,7 @@ class Trackers(Tracker):
 
     def _state_of(self, index: int) -> Any:
         state = self._call(index, "get_state")
-        problem = find_unstorable(state, "it")
+        problem = find_unstorable(state)
         if problem is not None:
             self._drop(index, f"get_state: {problem}; expected {STORABLE}")
         return None if problem else state

@@ -200,10 +200,7 @@ def expect_batches(optimizer: Optimizer, batches: Batches) -> None:
     Args:
         optimizer: The optimizer of a compiled model; one that does not accumulate gradients is not changed.
     """
-    accumulating = getattr(optimizer, "inner_optimizer", None) if _scales_loss(optimizer) else optimizer
-    if isinstance(accumulating, AccumulatingOptimizer):
-        accumulating.expect(int(batches.cardinality()))
-
-
-def _scales_loss(optimizer: Optimizer) -> bool:
-    return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        optimizer = optimizer.inner_optimizer
+    if isinstance(optimizer, AccumulatingOptimizer):
+        optimizer.expect(int(batches.cardinality()))

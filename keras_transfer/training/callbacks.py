@@ -1,4 +1,4 @@
-"""Callbacks of a phase that change weights: best weights, a guard against NaN, averages."""
+"""Callbacks of a phase: averages, a guard against NaN, best weights, early stopping."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -186,3 +186,27 @@ class BestWeights(keras.callbacks.Callback):
         value, best = state["value"], state["weights"]
         self._value = None if value is None else float(value)
         self._best = None if best is None else _arrays(best)
+
+
+class EarlyStopping(keras.callbacks.EarlyStopping):
+    """Keras' early stopping with a state for checkpoints.
+
+    Args:
+        monitor: The metric that is monitored.
+        patience: Epochs without an improvement before the phase ends.
+    """
+
+    def __init__(self, monitor: Monitor, *, patience: int) -> None:
+        super().__init__(monitor=monitor.name, mode=monitor.mode, patience=patience)
+        self.on_train_begin()  # initializes its state before a fit
+
+    def get_state(self) -> JsonObject:
+        """Return the best value and the number of epochs since."""
+        best = None if self.best is None else float(self.best)
+        return {"best": best, "best_epoch": self.best_epoch, "wait": self.wait, "stopped_epoch": self.stopped_epoch}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Restore a state."""
+        best, *epochs = (state[name] for name in ("best", "best_epoch", "wait", "stopped_epoch"))
+        self.best = None if best is None else float(best)
+        self.best_epoch, self.wait, self.stopped_epoch = map(int, epochs)

@@ -11,10 +11,9 @@ import numpy as np
 from keras_transfer.config.schema import CheckpointConfig
 from keras_transfer.distribution import ONE_DEVICE, Distribution, builds_with_a_batch, sync_variables
 from keras_transfer.errors import CheckpointError
-from keras_transfer.networks.types import Array, JsonObject, Model, Tensor, Variable
+from keras_transfer.networks.types import Array, Model, Tensor, Variable
 from keras_transfer.storage.checkpoint_store import CheckpointStore
 from keras_transfer.training.interruption import Interruption
-from keras_transfer.training.monitors import Monitor
 
 
 @dataclass(frozen=True)
@@ -110,30 +109,6 @@ class Stopwatch:
     def set_state(self, state: float) -> None:
         """Continue from an earlier duration."""
         self._started = time.perf_counter() - float(state)
-
-
-class EarlyStopping(keras.callbacks.EarlyStopping):
-    """Keras' early stopping with a state for checkpoints.
-
-    Args:
-        monitor: The metric that is monitored.
-        patience: Epochs without an improvement before the phase ends.
-    """
-
-    def __init__(self, monitor: Monitor, *, patience: int) -> None:
-        super().__init__(monitor=monitor.name, mode=monitor.mode, patience=patience)
-        self.on_train_begin()  # initializes its state before a fit
-
-    def get_state(self) -> JsonObject:
-        """Return the best value and the number of epochs since."""
-        best = None if self.best is None else float(self.best)
-        return {"best": best, "best_epoch": self.best_epoch, "wait": self.wait, "stopped_epoch": self.stopped_epoch}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Restore a state."""
-        best, *epochs = (state[name] for name in ("best", "best_epoch", "wait", "stopped_epoch"))
-        self.best = None if best is None else float(best)
-        self.best_epoch, self.wait, self.stopped_epoch = map(int, epochs)
 
 
 class Checkpoints:

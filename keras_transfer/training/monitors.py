@@ -1,7 +1,6 @@
 """Metrics that choose the best epoch or stop a phase, and whether higher values of them are better."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from keras_transfer.config.training import TrainingConfig
@@ -68,27 +67,23 @@ def find_monitors(config: TrainingConfig, head: Head, custom: CustomParts = BUIL
     def find(key: str, name: str) -> Monitor:
         prefix = _VALIDATION if name.startswith(_VALIDATION) else ""
         metric = name.removeprefix(_VALIDATION)
-        return _find_monitor(key, f"{prefix}{instead.get(metric, metric)}", modes)
+        metric = instead.get(metric, metric)
+        if metric not in modes:
+            known = {f"{prefix}{known}" for known in modes}
+            raise ConfigError(
+                f"{key}: this head has no metric {metric!r}. Received: {name}. {did_you_mean(name, known)} "
+                f"Metrics: {', '.join(modes)}; each also with {_VALIDATION} in front."
+            )
+        mode = modes[metric]
+        if mode is None:
+            raise ConfigError(
+                f"{key}: whether a higher {metric} is better is unknown. Set the attribute direction of the metric to "
+                "'max' or 'min'."
+            )
+        return Monitor(f"{prefix}{metric}", mode)
 
     stop = config.early_stopping
     return Monitors(
         keep=find("training.keep_metric", config.keep_metric) if config.keep != "last" else None,
         early_stopping=find("training.early_stopping.metric", stop.metric) if stop else None,
     )
-
-
-def _find_monitor(key: str, name: str, modes: Mapping[str, Mode | None]) -> Monitor:
-    metric = name.removeprefix(_VALIDATION)
-    if metric not in modes:
-        known = {f"{_VALIDATION}{known}" if name.startswith(_VALIDATION) else known for known in modes}
-        raise ConfigError(
-            f"{key}: this head has no metric {metric!r}. Received: {name}. {did_you_mean(name, known)} "
-            f"Metrics: {', '.join(modes)}; each also with {_VALIDATION} in front."
-        )
-    mode = modes[metric]
-    if mode is None:
-        raise ConfigError(
-            f"{key}: whether a higher {metric} is better is unknown. Set the attribute direction of the metric to "
-            "'max' or 'min'."
-        )
-    return Monitor(name, mode)

@@ -62,7 +62,7 @@ class UserCallbacks(keras.callbacks.Callback):
         states = {}
         for name, callback in zip(self._names(), self._callbacks, strict=True):
             states[name] = callback.get_state() if _is_stateful(callback) else None
-            problem = find_unstorable(states[name], "it")
+            problem = find_unstorable(states[name])
             if problem is not None:
                 raise ConfigError(f"callbacks: get_state of {name}: {problem}. Expected {STORABLE}.")
         return states

@@ -42,6 +42,11 @@ def build_schedule(
     )
 
 
+# As in keras.optimizers.AdamW: how slowly the running means of gradients and of their squares change; the least
+# denominator.
+_BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7
+
+
 @keras.saving.register_keras_serializable(package="keras_transfer")
 class StagedAdamW(keras.optimizers.Optimizer):
     """AdamW with a learning rate factor for each variable, L2-SP, and slots that persist across phases.
@@ -61,9 +66,6 @@ class StagedAdamW(keras.optimizers.Optimizer):
         factors: On the learning rate, and with it on the decay, one per variable; all 1 by default.
         l2_sp: Share of the distance from the start that is subtracted in a step, times the learning rate.
         new: Whether a variable has no pretrained start, and so keeps weight decay; none by default.
-        beta_1: Decay of the gradients' running mean.
-        beta_2: Decay of the squared gradients' running mean.
-        epsilon: Least denominator.
         **options: Options of ``keras.optimizers.Optimizer``, such as ``global_clipnorm`` and ``use_ema``.
 
     Attributes:
@@ -79,9 +81,6 @@ class StagedAdamW(keras.optimizers.Optimizer):
         factors: Sequence[float] | None = None,
         l2_sp: float = 0.0,
         new: Sequence[bool] | None = None,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
         **options: Any,
     ) -> None:
         # Keras' own weight decay has one rate for all and stays off: its attribute weight_decay is None.
@@ -90,9 +89,6 @@ class StagedAdamW(keras.optimizers.Optimizer):
         self.factors = None if factors is None else tuple(factors)
         self.l2_sp = l2_sp
         self.new = None if new is None else tuple(new)
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
 
     def build(self, variables: Sequence[Variable]) -> None:
         """Create the slots; only the first call has an effect.
@@ -147,11 +143,11 @@ class StagedAdamW(keras.optimizers.Optimizer):
         if _has_kernel(variable):
             self._move_by_kernel(variable, gradient=gradient, mean=mean, square=square, rate=rate, step=step)
             return
-        self.assign_add(mean, ops.multiply(ops.subtract(gradient, mean), 1 - self.beta_1))
-        self.assign_add(square, ops.multiply(ops.subtract(ops.square(gradient), square), 1 - self.beta_2))
+        self.assign_add(mean, ops.multiply(ops.subtract(gradient, mean), 1 - _BETA_1))
+        self.assign_add(square, ops.multiply(ops.subtract(ops.square(gradient), square), 1 - _BETA_2))
         # Both running means start at zero; this is the ratio of their bias corrections.
-        bias = ops.sqrt(1 - ops.power(self.beta_2, step)) / (1 - ops.power(self.beta_1, step))
-        self.assign_sub(variable, ops.divide(ops.multiply(mean, rate * bias), ops.add(ops.sqrt(square), self.epsilon)))
+        bias = ops.sqrt(1 - ops.power(_BETA_2, step)) / (1 - ops.power(_BETA_1, step))
+        self.assign_sub(variable, ops.divide(ops.multiply(mean, rate * bias), ops.add(ops.sqrt(square), _EPSILON)))
 
     def _move_by_kernel(
         self, variable: Variable, *, gradient: Tensor, mean: Variable, square: Variable, rate: Tensor, step: Tensor
@@ -161,12 +157,12 @@ class StagedAdamW(keras.optimizers.Optimizer):
             var=_resource(variable).handle,
             m=_resource(mean).handle,
             v=_resource(square).handle,
-            beta1_power=tf.pow(tf.cast(self.beta_1, variable.dtype), step),
-            beta2_power=tf.pow(tf.cast(self.beta_2, variable.dtype), step),
+            beta1_power=tf.pow(tf.cast(_BETA_1, variable.dtype), step),
+            beta2_power=tf.pow(tf.cast(_BETA_2, variable.dtype), step),
             lr=rate,
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            epsilon=self.epsilon,
+            beta1=_BETA_1,
+            beta2=_BETA_2,
+            epsilon=_EPSILON,
             grad=tf.convert_to_tensor(gradient),  # that of an embedding is sparse
         )
 
@@ -200,9 +196,6 @@ class StagedAdamW(keras.optimizers.Optimizer):
             "factors": None if self.factors is None else list(self.factors),
             "l2_sp": self.l2_sp,
             "new": None if self.new is None else list(self.new),
-            "beta_1": self.beta_1,
-            "beta_2": self.beta_2,
-            "epsilon": self.epsilon,
         }
 
 

@@ -20,8 +20,8 @@ from keras_transfer.networks.stages import Stage
 from keras_transfer.networks.types import Batches, Callback, FloatArray, Model, Optimizer, Variable
 from keras_transfer.trackers.records import EpochEnded, PhaseEnded, PhaseStarted
 from keras_transfer.training.accumulation import AccumulatingOptimizer, count_updates
-from keras_transfer.training.callbacks import Averages, BestWeights, NanGuard, TrainedWeights
-from keras_transfer.training.checkpointing import CheckpointedPhase, Checkpointer, Checkpoints, EarlyStopping, Stateful
+from keras_transfer.training.callbacks import Averages, BestWeights, EarlyStopping, NanGuard, TrainedWeights
+from keras_transfer.training.checkpointing import CheckpointedPhase, Checkpointer, Checkpoints, Stateful
 from keras_transfer.training.custom_parts import BUILT_IN, CustomParts
 from keras_transfer.training.monitors import find_monitors
 from keras_transfer.training.observers import Observers, PhaseTracking, UserCallbacks

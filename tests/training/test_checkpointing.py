@@ -14,11 +14,11 @@ from keras_transfer.errors import CheckpointError, RunInterrupted
 from keras_transfer.storage import checkpoint_store
 from keras_transfer.storage.checkpoint_store import CheckpointStore
 from keras_transfer.training import checkpointing
+from keras_transfer.training.callbacks import EarlyStopping
 from keras_transfer.training.checkpointing import (
     CheckpointedPhase,
     Checkpointer,
     Checkpoints,
-    EarlyStopping,
     Position,
     Stopwatch,
     Variables,

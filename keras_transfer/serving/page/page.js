@@ -18,6 +18,8 @@ function make(tag, attributes = {}, ...children) {
 // A name from the data in an element of its own: its direction does not change that of its neighbours.
 const name = (text) => make("bdi", {}, String(text));
 
+const joined = (texts) => texts.flatMap((text, place) => (place ? [", ", name(text)] : [name(text)]));
+
 async function call(path, options = {}) {
   const headers = { ...(options.headers || {}) };
   if (token) headers.Authorization = `Bearer ${token}`;
@@ -164,7 +166,7 @@ function showTexts() {
     event.preventDefault();
     const texts = areas.map((area) => area.value);
     const body = JSON.stringify({ texts: [texts.length === 1 ? texts[0] : texts] });
-    send(() => ({ method: "POST", headers: { "Content-Type": "application/json" }, body }));
+    send({ method: "POST", headers: { "Content-Type": "application/json" }, body });
   });
   for (const area of areas) {
     area.addEventListener("keydown", (event) => {
@@ -181,12 +183,9 @@ async function sendFile(given) {
     return;
   }
   find("shown").replaceChildren(takesAudio() ? makePlayer(file) : makeImage(file));
-  const makeForm = () => {
-    const form = new FormData();
-    form.append("file", file, file.name);
-    return { method: "POST", body: form };
-  };
-  send(makeForm);
+  const form = new FormData();
+  form.append("file", file, file.name);
+  send({ method: "POST", body: form });
 }
 
 let playing = "";
@@ -206,9 +205,9 @@ function makeImage(file) {
 }
 
 // An answer that comes after that to a later question is not shown.
-async function send(makeOptions) {
+async function send(options) {
   const own = ++asked;
-  last = makeOptions;
+  last = options;
   find("answer").setAttribute("aria-busy", "true");
   find("prediction").replaceChildren();
   find("explanation").replaceChildren();
@@ -216,7 +215,7 @@ async function send(makeOptions) {
   say("Predicting.");
   try {
     const started = performance.now();
-    const body = await call("predict", makeOptions());
+    const body = await call("predict", options);
     if (own !== asked) return;
     const milliseconds = Math.round(performance.now() - started);
     show(body.predictions[0], milliseconds);
@@ -240,7 +239,7 @@ function show(prediction, milliseconds) {
   } else if (prediction.labels !== undefined) {
     const labels = prediction.labels.length ? prediction.labels : ["no label"];
     words = labels.join(", ");
-    parts.push(make("p", { class: "label" }, ...labels.flatMap((label, place) => (place ? [", ", name(label)] : [name(label)]))));
+    parts.push(make("p", { class: "label" }, ...joined(labels)));
   } else if (prediction.text !== undefined) {
     words = prediction.text || "no speech was recognized";
     parts.push(make("p", { class: prediction.text ? "transcript" : "note", dir: "auto" }, prediction.text || "No speech was recognized."));
@@ -260,7 +259,7 @@ function show(prediction, milliseconds) {
 function describeAbstention(prediction) {
   const set = prediction.prediction_set || prediction.uncertain || [];
   if (!set.length) return ["it is not sure enough."];
-  return ["it cannot decide between ", ...set.slice(0, MOST_BARS).flatMap((one, place) => (place ? [", ", name(one)] : [name(one)])), "."];
+  return ["it cannot decide between ", ...joined(set.slice(0, MOST_BARS)), "."];
 }
 
 function makeBars(prediction) {
@@ -314,7 +313,7 @@ async function explain() {
   button.disabled = true;
   say("Explaining.");
   try {
-    const body = await call("explain", last());
+    const body = await call("explain", last);
     if (own !== asked) return;
     find("explanation").replaceChildren(...makeExplanation(body));
     say("Explained below.");
@@ -360,7 +359,7 @@ function showCard() {
   }
   const outputs = card.outputs.slice(0, 20);
   const more = card.output_count - outputs.length;
-  const list = outputs.flatMap((one, place) => (place ? [", ", name(one)] : [name(one)]));
+  const list = joined(outputs);
   if (more > 0) list.push(` and ${more.toLocaleString("en")} more`);
   find("facts").replaceChildren(
     ...Object.entries(facts).map(([key, value]) => make("div", {}, make("dt", {}, key.charAt(0).toUpperCase() + key.slice(1)), make("dd", {}, name(value)))),
