@@ -22,7 +22,9 @@ PARENT = "KERAS_TRANSFER_PARENT"
 KILLED = 137
 """Exit code of a process that SIGKILL, which Windows does not have, has ended."""
 
-_GRACE_SECONDS = 10.0
+GRACE_SECONDS = 20.0
+"""Time for the other workers to end by themselves; TensorFlow notices after 10 s that one was lost."""
+
 _BETWEEN_LOOKS_SECONDS = 0.1
 
 
@@ -154,7 +156,7 @@ class _Worker:
 
     def finish_reading(self) -> None:
         for reader in self._readers:
-            reader.join(_GRACE_SECONDS)
+            reader.join(GRACE_SECONDS)
 
 
 def _wait(workers: Sequence[_Worker]) -> int:
@@ -165,17 +167,18 @@ def _wait(workers: Sequence[_Worker]) -> int:
         failed = next((worker for worker in workers if worker.process.poll() not in (None, 0)), None)
     if failed is not None:
         # The others notice by themselves, or are interrupted in the same way; the rest are killed.
-        limit = time.monotonic() + _GRACE_SECONDS
+        limit = time.monotonic() + GRACE_SECONDS
         while time.monotonic() < limit and any(worker.process.poll() is None for worker in workers):
             time.sleep(_BETWEEN_LOOKS_SECONDS)
-        for worker in workers:
-            if worker.process.poll() is None:
-                worker.process.kill()
+    codes = [worker.process.poll() for worker in workers]
+    for worker, code in zip(workers, codes, strict=True):
+        if code is None:
+            worker.process.kill()
     for worker in workers:
         worker.process.wait()
         worker.finish_reading()
     if failed is None:
         return next((worker.exit_code for worker in workers if worker.process.returncode), 0)
-    if any(worker.exit_code != failed.exit_code for worker in workers):
+    if set(codes) != {failed.process.returncode}:
         sys.stderr.write(f"Worker {failed.number} ended first, with exit code {failed.exit_code}.\n")
     return failed.exit_code

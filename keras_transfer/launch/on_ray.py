@@ -24,10 +24,17 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from keras_transfer.distribution.ray_cluster import connected
 from keras_transfer.errors import ConfigError, RunInterrupted
-from keras_transfer.launch.local import KILLED, TOKEN, exit_code, forwarding_signals, make_token, name_workers
+from keras_transfer.launch.local import (
+    GRACE_SECONDS,
+    KILLED,
+    TOKEN,
+    exit_code,
+    forwarding_signals,
+    make_token,
+    name_workers,
+)
 
 _PLACE_SECONDS = 60.0
-_GRACE_SECONDS = 10.0
 _BETWEEN_LOOKS_SECONDS = 0.2
 # Done, an error that the user has to fix, or stopped by SIGHUP (1) or SIGTERM: a restart would not help.
 _FINAL = (0, 2, 128 + 1, 128 + signal.SIGTERM)
@@ -85,7 +92,7 @@ def _attempt(arguments: Sequence[str], workers: int, received: Sequence[int]) ->
         finally:
             for ended in [place.end.remote() for place in places]:
                 with contextlib.suppress(RayError):
-                    ray.get(ended, timeout=_GRACE_SECONDS)
+                    ray.get(ended, timeout=GRACE_SECONDS)
 
 
 @contextlib.contextmanager
@@ -136,7 +143,7 @@ def _watch(places: Sequence[Any], received: Sequence[int]) -> int:
             if code is not None:
                 codes[number] = code
         if any(codes.values()):
-            limit = min(limit, time.monotonic() + _GRACE_SECONDS)
+            limit = min(limit, time.monotonic() + GRACE_SECONDS)
     failed = next((number for number, code in codes.items() if code), None)
     if failed is None:
         return 0
@@ -195,7 +202,7 @@ class _Place:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_BETWEEN_LOOKS_SECONDS)
             for reader in self._readers:
-                reader.join(_GRACE_SECONDS)
+                reader.join(GRACE_SECONDS)
         ended = self._process.returncode
         lines = [self._lines.get() for _ in range(self._lines.qsize())]
         return lines, None if ended is None else exit_code(ended)

@@ -114,7 +114,7 @@ def test_a_lost_worker_ends_the_other_and_the_run_is_resumed(recipe_file, tmp_pa
     started = time.monotonic()
     _, told = process.communicate(timeout=120)
     assert time.monotonic() - started < 60
-    assert f"[{1 - which}] Error: The run ends, because worker {which}" in told
+    assert f"[{1 - which}] Error: The run ends because worker {which}" in told
     assert process.returncode == (1 if number == signal.SIGSTOP else 137)
     resumed = launch(recipe_file, folder, *more, "--resume")
     out, told = resumed.communicate(timeout=300)

@@ -33,12 +33,13 @@ def test_each_worker_uses_its_share_of_the_cores_unless_it_is_set(capfd, monkeyp
 
 
 def test_when_one_dies_all_end_with_its_exit_code(capfd, monkeypatch):
-    monkeypatch.setattr("keras_transfer.launch.local._GRACE_SECONDS", 0.5)
+    monkeypatch.setattr("keras_transfer.launch.local.GRACE_SECONDS", 0.5)
     started = time.monotonic()
     assert launch([python("import time; time.sleep(60)"), python("import sys; sys.exit(2)")]) == 2
     assert time.monotonic() - started < 20
     assert capfd.readouterr().err == "Worker 1 ended first, with exit code 2.\n"
     assert launch([python("import time; time.sleep(60)"), python("import os; os.kill(os.getpid(), 9)")]) == 137
+    assert capfd.readouterr().err == "Worker 1 ended first, with exit code 137.\n"
 
 
 def test_sigterm_is_sent_to_all(tmp_path):
