@@ -54,7 +54,10 @@ def wait_for_epochs(folder, count, process):
     raise AssertionError(process.communicate())
 
 
-def test_killed_workers_restart_and_train_the_same_model(recipe_file, tmp_path):
+def test_killed_workers_restart_and_train_the_same_model(recipe_file, tmp_path, monkeypatch):
+    monkeypatch.setenv(
+        "TF_NUM_INTRAOP_THREADS", "1"
+    )  # it determines the order of sums; each engine has its own default
     unbroken = start(recipe_file, tmp_path / "unbroken", engine="local")
     assert unbroken.wait(300) == 0, unbroken.communicate()
     folder = tmp_path / "run"
