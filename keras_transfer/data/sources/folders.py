@@ -147,9 +147,11 @@ class Folders(SourceKind):
         wants_classes = reads_labels(config) and config.target == "class"
         if wants_classes and not examples.has_table(Path(self.absolute(name)), config):
             keys += ["label", *examples.further_columns(config)]
-        if examples.reads_text_files:
-            return dict.fromkeys(keys, _no_columns(name))
-        return dict.fromkeys([*keys, "encoding"], _no_columns(name))
+        if not examples.reads_text_files:
+            keys.append("encoding")
+        return dict.fromkeys(
+            keys, f"only tables have columns, and {name} is a folder, whose sub-folders are the classes"
+        )
 
     def has_labels(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> bool:
         return examples.has_classes(Path(name).expanduser())
@@ -164,10 +166,6 @@ class Folders(SourceKind):
 
     def absolute(self, name: str) -> str:
         return str(Path(name).expanduser().resolve())
-
-
-def _no_columns(name: str) -> str:
-    return f"only tables have columns, and {name} is a folder, whose sub-folders are the classes"
 
 
 def read_classes(
@@ -253,7 +251,7 @@ def _class_rows(
         raise DataError(
             f"Folder {folder} has no classes. Put each class's {kind} into a sub-folder named after the class."
         )
-    unwritten = [path.encode("utf-8", "backslashreplace").decode() for path, _, _ in records if not is_utf8(path)]
+    unwritten = [path for path, _, _ in records if not is_utf8(path)]
     if unwritten:
         raise DataError(
             f"Folder {folder} has {len(unwritten)} files whose names are not UTF-8: {some(unwritten)}. Rename them."

@@ -222,12 +222,13 @@ def is_utf8(text: str) -> bool:
     return True
 
 
-def check_columns(where: Path, columns: Sequence[str], config: DataConfig, examples: Mapping[str, str]) -> None:
+def check_columns(where: Path, columns: Iterable[Any], config: DataConfig, examples: Mapping[str, str]) -> None:
     """Refuse a table that lacks a column.
 
     Raises:
         DataError: A column is missing; the message lists those of the table.
     """
+    columns = list(map(str, columns))
     labels = ["label"] if config.label_columns else []
     keys = [*examples, *labels, *(key for key in ("split", "group") if getattr(config, key) is not None)]
     named = f"{', '.join(f'data.{key}' for key in keys)} and " if keys else ""
