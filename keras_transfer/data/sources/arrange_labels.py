@@ -20,7 +20,7 @@ from keras_transfer.registry import did_you_mean
 _MISSING = ("nan", "<na>", "nat", "null", "#n/a")
 
 
-def arrange_labels(source: Source, config: DataConfig, known: Sequence[str] | None = None) -> Source:
+def arrange_labels(source: Source, config: DataConfig, known: Sequence[str] | None) -> Source:
     """Merge, rename, choose and order the classes or labels of a source.
 
     Args:

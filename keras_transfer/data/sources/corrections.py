@@ -13,7 +13,7 @@ from keras_transfer.config.names import show_name
 from keras_transfer.data.sources.arrange_labels import count_names
 from keras_transfer.data.sources.base import Source, reads_labels
 from keras_transfer.data.sources.example_kinds import find_example_kind
-from keras_transfer.data.tables.tables import load_table, some
+from keras_transfer.data.tables.tables import read_table, some
 from keras_transfer.data.targets.transcripts import normalize
 from keras_transfer.errors import DataError, list_lines
 from keras_transfer.registry import did_you_mean
@@ -147,7 +147,7 @@ class _Table:
         if file.suffix.lower() not in (".csv", ".tsv"):
             raise DataError(f"data.{key}: expected a .csv or .tsv file. Received: {name}.")
         try:
-            frame = load_table(file)
+            frame = read_table(file).frame
         except DataError as error:
             raise DataError(f"data.{key}: {error}") from error
         for column in (EXAMPLE, *((LABEL,) if key == "relabel" else ())):

@@ -15,7 +15,8 @@ from keras_transfer.data.sources.example_kinds import find_example_kind
 from keras_transfer.data.sources.given_objects import PythonObjects
 from keras_transfer.data.sources.samples import SAMPLES
 from keras_transfer.data.sources.source_kinds import SOURCES, SourceKind
-from keras_transfer.data.tables.tables import TABLE_SUFFIXES, check_weights
+from keras_transfer.data.tables.tables import TABLE_SUFFIXES
+from keras_transfer.data.tables.values import check_weights
 from keras_transfer.errors import DataError
 from keras_transfer.registry import nearest_names
 

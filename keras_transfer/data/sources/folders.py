@@ -33,7 +33,7 @@ class Layout:
     notes: tuple[str, ...] = ()
 
 
-def find_layout(root: Path, folders: Sequence[Path], *, asked: str = "auto") -> Layout:
+def find_layout(root: Path, folders: Sequence[Path], *, asked: str) -> Layout:
     """Determine whether sub-folders are splits or classes.
 
     They are splits if one is named ``train`` or ``Training`` and contains folders.
@@ -169,7 +169,7 @@ class Folders(SourceKind):
 
 
 def read_classes(
-    root: Path, kind: str, take: Callable[[Path], bool], *, folders: str = "auto"
+    root: Path, kind: str, take: Callable[[Path], bool], *, folders: str
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """List the files of a folder with one sub-folder per class, or with train/, validation/ and test/ above those.
 

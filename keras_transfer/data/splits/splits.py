@@ -223,9 +223,7 @@ def load_corrections(
     return read_corrections(config, {"train": main, **read_own(config, read)})
 
 
-def read_labelled(
-    config: DataConfig, given: Mapping[str, Any], corrections: Corrections = NO_CORRECTIONS
-) -> tuple[Source, Target]:
+def read_labelled(config: DataConfig, given: Mapping[str, Any], corrections: Corrections) -> tuple[Source, Target]:
     """Read the main source of a recipe; return it with its target.
 
     Raises:

@@ -39,8 +39,8 @@ def load_unlabelled(
     labels are then dropped: both have the same validation and test rows.
 
     Args:
-        config: The recipe's data section. Sources of validation or test rows need no labels either. For the other arguments,
-            see :func:`load_splits`.
+        config: The recipe's data section. Sources of validation or test rows need no labels either. Other
+            arguments are those of :func:`load_splits`.
 
     Returns:
         The splits, without a target.

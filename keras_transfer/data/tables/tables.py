@@ -24,7 +24,6 @@ from keras_transfer.data.tables.text_files import (
     describe_undecodable,
     read_records,
 )
-from keras_transfer.data.tables.values import to_numbers
 from keras_transfer.errors import DataError
 from keras_transfer.registry import did_you_mean
 
@@ -44,11 +43,6 @@ class Table:
 
     frame: pd.DataFrame
     notes: tuple[str, ...] = ()
-
-
-def load_table(file: Path, *, encoding: str = AUTO, delimiter: str = AUTO) -> pd.DataFrame:
-    """Read a table as :func:`read_table` does, and return its rows."""
-    return read_table(file, encoding=encoding, delimiter=delimiter).frame
 
 
 def read_table(
@@ -296,23 +290,6 @@ def kind_of(value: Any) -> str:
     if isinstance(value, (numbers.Real, Decimal)):
         return "number"
     return type(value).__name__
-
-
-def check_weights(name: str, rows: pd.DataFrame, column: str) -> "pd.Series[float]":
-    """Return a column as weights.
-
-    Raises:
-        DataError: There is no such column, or its values are not weights.
-    """
-    if column not in rows.columns:
-        raise DataError(f"data.weight: {name} has no column {column!r}. {did_you_mean(column, map(str, rows.columns))}")
-    weights = pd.Series(to_numbers(rows[column].tolist()), rows.index)
-    if weights.isna().any() or (weights < 0).any() or not (weights > 0).any():
-        raise DataError(
-            f"data.weight: column {column!r} of {name} must have numbers of at least 0, and not only zeros. "
-            "Fix them, or name another column."
-        )
-    return weights
 
 
 def some(names: Iterable[str], most: int = 10) -> str:

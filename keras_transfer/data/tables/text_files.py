@@ -40,7 +40,7 @@ class Decoded:
     note: str | None = None
 
 
-def decode_text(data: bytes, encoding: str = AUTO) -> Decoded:
+def decode_text(data: bytes, encoding: str) -> Decoded:
     """Decode the content of a file.
 
     Args:
@@ -57,7 +57,7 @@ def decode_text(data: bytes, encoding: str = AUTO) -> Decoded:
     return Decoded(text, note or _note_utf8(io.BytesIO(data), encoding))
 
 
-def open_decoded(file: Path, encoding: str = AUTO, *, newline: str | None = "") -> TextIO:
+def open_decoded(file: Path, encoding: str, *, newline: str | None = "") -> TextIO:
     """Open a file like :func:`decode_text` decodes its content, without reading it as a whole.
 
     Args:
@@ -75,7 +75,7 @@ def open_decoded(file: Path, encoding: str = AUTO, *, newline: str | None = "") 
     return stream
 
 
-def note_decoding(file: Path, encoding: str = AUTO) -> str | None:
+def note_decoding(file: Path, encoding: str) -> str | None:
     """Return what :attr:`Decoded.note` would be, without reading the file as a whole.
 
     Raises:
@@ -140,7 +140,7 @@ class Dialect:
     note: str | None = None
 
 
-def choose_dialect(open_text: Callable[[], TextIO], delimiter: str = AUTO, *, preferred: str = ",") -> Dialect:
+def choose_dialect(open_text: Callable[[], TextIO], delimiter: str, *, preferred: str) -> Dialect:
     """Find the delimiter of a CSV.
 
     Args:
