@@ -12,7 +12,7 @@ from keras_transfer.data.sources.files import list_files
 from keras_transfer.data.sources.find import find_source_kind
 from keras_transfer.data.sources.samples import SAMPLES
 from keras_transfer.data.sources.texts import is_text_file
-from keras_transfer.data.tables.tables import TABLE_SUFFIXES, load_table
+from keras_transfer.data.tables.tables import TABLE_SUFFIXES, read_table
 from keras_transfer.errors import ConfigError
 from keras_transfer.tasks import TASKS, TargetTask, Task
 
@@ -105,7 +105,7 @@ def may_hold(name: str, config: DataConfig) -> bool:
     if path.is_file() and path.suffix.lower() in TABLE_SUFFIXES:
         if getattr(config, "bytes", None) is not None:
             return True
-        table = load_table(path, encoding=config.encoding, delimiter=config.delimiter)
+        table = read_table(path, encoding=config.encoding, delimiter=config.delimiter).frame
         kind = find_example_kind(config)
         wanted = kind.columns(config)
         if not set(wanted.values()) <= set(table.columns):

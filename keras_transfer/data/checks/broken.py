@@ -25,16 +25,13 @@ class Scan:
     findings: Sequence[Finding] = ()
 
 
-_UNREADABLE = "cannot be read"
-
-
 def leave_out_broken(
     splits: Sequence[Split],
     problems: Sequence[Mapping[int, str]],
     *,
     broken: str,
     plural: str,
-    verdict: str = _UNREADABLE,
+    verdict: str = "cannot be read",
 ) -> Scan:
     """Report broken examples, or leave them out.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from keras_transfer.data.tables.tables import load_table
+from keras_transfer.data.tables.tables import read_table
 from keras_transfer.data.tables.write import write_table
 from keras_transfer.errors import DataError
 
@@ -113,7 +113,7 @@ def read_findings(file: Path) -> list[Finding]:
     Raises:
         DataError: The file was not written by it.
     """
-    frame = load_table(file, delimiter=",")
+    frame = read_table(file, delimiter=",").frame
     absent = [column for column in COLUMNS if column not in frame.columns]
     if absent:
         raise DataError(f"{file} has no column {absent[0]!r}. Expected the columns {', '.join(COLUMNS)}.")

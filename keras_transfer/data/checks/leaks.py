@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_transfer.data.checks.image_measures import SIDE, measure_images
-from keras_transfer.data.examples.images import ImageExamples
 from keras_transfer.data.splits.splits import Split, images_of
 
 Matches = Mapping[int, int]
@@ -64,7 +63,7 @@ def report_repeated(
 
     Args:
         match: From the indices of two splits to rows of the second, with the row of the first that each repeats: first
-            the exact matches, then the near ones.
+            the exact matches, then the near ones, which may include the exact ones.
 
     Returns:
         The repeated examples; each is counted once for each pair of splits.
@@ -74,6 +73,7 @@ def report_repeated(
     left = _MOST_PAIRS
     for (number, first), (other, second) in combinations(enumerate(splits), 2):
         same, near = match(number, other)
+        near = {row: own for row, own in near.items() if row not in same}
         if not same and not near:
             continue
         pairs = [[second.examples.names[a], first.examples.names[b]] for a, b in (*same.items(), *near.items())]
@@ -85,6 +85,12 @@ def report_repeated(
         }
         left -= len(pairs[:left])
     return Repeated(tuple(lines), record)
+
+
+def find_equal(first: Sequence[str], second: Sequence[str]) -> dict[int, int]:
+    """Return rows of the second, each with the first row of the first that is equal; empty values equal nothing."""
+    rows = {value: row for row, value in reversed(list(enumerate(first))) if value}
+    return {row: rows[value] for row, value in enumerate(second) if value in rows}
 
 
 def _summarise(second: str, first: str, same: int, near: int, pair: list[str], words: Wording) -> str:
@@ -105,23 +111,13 @@ def find_repeated_images(splits: Sequence[Split], *, memory: Path) -> Repeated:
     Args:
         memory: The folder of cached hashes; it is not used if it cannot be written.
     """
-    hashes = [_hash_all(images_of(split), memory) for split in splits]
+    looks = [[one.grey for one in measure_images(images_of(split), memory)] for split in splits]
+    contents = [images_of(split).content_hashes for split in splits]
 
     def match(first: int, second: int) -> tuple[Matches, Matches]:
-        by_content = {content: row for row, (content, _) in reversed(list(enumerate(hashes[first])))}
-        same = {row: by_content[content] for row, (content, _) in enumerate(hashes[second]) if content in by_content}
-        near = _find_near([look for _, look in hashes[first]], [look for _, look in hashes[second]])
-        return same, {row: own for row, own in near.items() if row not in same}
+        return find_equal(contents[first], contents[second]), _find_near(looks[first], looks[second])
 
     return report_repeated(splits, match, Wording("image", "alike", "near copies", "as near copies"))
-
-
-Hash = tuple[str, str]  # content hash and perceptual hash, the latter "" if Pillow cannot read it
-
-
-def _hash_all(images: ImageExamples, memory: Path) -> list[Hash]:
-    measures = measure_images(images, memory)
-    return [(content, one.grey) for content, one in zip(images.content_hashes, measures, strict=True)]
 
 
 def _find_near(first: Sequence[str], second: Sequence[str]) -> dict[int, int]:

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from keras_transfer.data.checks.broken import Scan, leave_out_broken
-from keras_transfer.data.checks.leaks import Matches, Repeated, Wording, report_repeated
+from keras_transfer.data.checks.leaks import Matches, Repeated, Wording, find_equal, report_repeated
 from keras_transfer.data.checks.recording_measures import (
     SHORT_SECONDS,
     Measured,
@@ -70,24 +70,13 @@ def find_repeated_recordings(splits: Sequence[Split], *, memory: Path | None = N
 
     Clips of one file share a speaker, a room and a microphone, by which a model recognizes them.
     """
-    sounds = [[_sound_of(one) for one in measure_recordings(recordings_of(split), memory=memory)] for split in splits]
+    measured = [measure_recordings(recordings_of(split), memory=memory) for split in splits]
+    sounds = [[one.sound if isinstance(one, RecordingMeasures) else "" for one in each] for each in measured]
     files = [recordings_of(split).file_hashes for split in splits]
 
     def match(first: int, second: int) -> tuple[Matches, Matches]:
-        same = _find_equal(sounds[first], sounds[second])
-        near = _find_equal(files[first], files[second])
-        return same, {row: own for row, own in near.items() if row not in same}
+        return find_equal(sounds[first], sounds[second]), find_equal(files[first], files[second])
 
     more = "other clips of the same files; data.group keeps those of a file together"
     words = Wording("recording", "same_file", f"are {more}", f"as {more}")
     return report_repeated(splits, match, words)
-
-
-def _sound_of(measured: Any) -> str:
-    return measured.sound if isinstance(measured, RecordingMeasures) else ""
-
-
-def _find_equal(first: Sequence[str], second: Sequence[str]) -> dict[int, int]:
-    """Rows of the second, each with the first row of the first that is equal."""
-    rows = {value: row for row, value in reversed(list(enumerate(first))) if value}
-    return {row: rows[value] for row, value in enumerate(second) if value in rows}

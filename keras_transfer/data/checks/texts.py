@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 from typing import cast
 
 from keras_transfer.data.checks.findings import Finding
-from keras_transfer.data.checks.leaks import Matches, Repeated, Wording, report_repeated
+from keras_transfer.data.checks.leaks import Matches, Repeated, Wording, find_equal, report_repeated
 from keras_transfer.data.examples.texts import Segments, Texts, hash_text, normalize
 from keras_transfer.data.splits.splits import Split
+from keras_transfer.data.tables.tables import some
 from keras_transfer.errors import DataError, list_lines
 
 _FIRST_LETTERS = 300
@@ -118,12 +119,8 @@ def is_blank(text: str) -> bool:
 
 def _find_wrong_bytes(texts: Texts) -> dict[int, str]:
     """The problem of each example that has bytes that are not UTF-8."""
-    problems = {}
-    for row, segments in enumerate(texts.segments):
-        problem = describe_wrong_bytes(segments)
-        if problem is not None:
-            problems[row] = problem
-    return problems
+    problems = ((row, describe_wrong_bytes(segments)) for row, segments in enumerate(texts.segments))
+    return {row: problem for row, problem in problems if problem is not None}
 
 
 def describe_wrong_bytes(segments: Segments) -> str | None:
@@ -169,10 +166,9 @@ def _refuse_empty(splits: Sequence[Split], blank: dict[str, dict[int, str]]) -> 
     """If all texts of a split are blank, the cause is not in single texts."""
     empty = [split for split in splits if len(split.examples) and len(blank[split.name]) == len(split.examples)]
     if empty:
-        names = [name for split in empty for name in split.examples.names]
+        names = some([name for split in empty for name in split.examples.names], 5)
         raise DataError(
-            f"All texts are empty in {', '.join(split.name for split in empty)}: {', '.join(names[:5])}"
-            f"{f' and {len(names) - 5} more' if len(names) > 5 else ''}. "
+            f"All texts are empty in {', '.join(split.name for split in empty)}: {names}. "
             "Check the files, or set data.text to the column of texts."
         )
 
@@ -202,20 +198,11 @@ def find_repeated(splits: Sequence[Split]) -> Repeated:
     Returns:
         The repeated texts; each is counted once for each pair of splits.
     """
-    keys = [
-        (
-            [hash_text(s) for s in _texts_of(split).segments],
-            [hash_text(normalize(s)) for s in _texts_of(split).segments],
-        )
-        for split in splits
-    ]
+    exact = [[hash_text(segments) for segments in _texts_of(split).segments] for split in splits]
+    alike = [[hash_text(normalize(segments)) for segments in _texts_of(split).segments] for split in splits]
 
     def match(first: int, second: int) -> tuple[Matches, Matches]:
-        exact, alike = keys[second]
-        # Among equal texts, the first is named.
-        by_exact, by_alike = ({key: row for row, key in reversed(list(enumerate(part)))} for part in keys[first])
-        same = {row: by_exact[key] for row, key in enumerate(exact) if key in by_exact}
-        return same, {row: by_alike[key] for row, key in enumerate(alike) if key in by_alike and row not in same}
+        return find_equal(exact[first], exact[second]), find_equal(alike[first], alike[second])
 
     return report_repeated(
         splits,

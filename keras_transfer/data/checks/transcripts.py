@@ -1,6 +1,6 @@
 """Check transcripts before training: missing ones, and those that probably do not belong to their recordings."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -140,17 +140,14 @@ def _note_few(texts: Sequence[str]) -> list[str]:
 
 def _note_rates(names: Sequence[str], texts: Sequence[str], seconds: Sequence[float]) -> list[str]:
     odd = find_odd_rates(list(map(len, texts)), seconds)
-    ways: tuple[tuple[str, Callable[[OddRate], bool]], ...] = (
-        ("Transcripts that are long for their recordings", lambda one: one.rate > one.usual),
-        ("Transcripts that are short for their recordings", lambda one: one.rate < one.usual),
-    )
     lines = []
-    for what, fits in ways:
-        rows = sorted((row for row, one in odd.items() if fits(one)), key=lambda row: -odd[row].score)
+    for length, is_long in (("long", True), ("short", False)):
+        rows = [row for row, one in odd.items() if (one.rate > one.usual) == is_long]
+        rows.sort(key=lambda row: -odd[row].score)
         if rows:
             shown = some([f"{names[row]} ({odd[row].rate:.1f})" for row in rows], 3)
             usual = f"usual: {odd[rows[0]].usual:.1f} characters per second"
-            lines.append(f"{what} ({usual}): {len(rows):,}, {shown}")
+            lines.append(f"Transcripts that are {length} for their recordings ({usual}): {len(rows):,}, {shown}")
     return lines
 
 

@@ -3,7 +3,7 @@
 from keras_transfer.data.sources import bundled_samples  # noqa: F401 - it adds sample sets
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.sources.example_kinds import EXAMPLE_KINDS, ExampleKind
-from keras_transfer.data.sources.find import absolute_name, has_labels, read_source
+from keras_transfer.data.sources.find import absolute_name
 from keras_transfer.data.sources.folders import Folders
 from keras_transfer.data.sources.given_objects import PythonObjects
 from keras_transfer.data.sources.images import ImageKind
@@ -40,6 +40,4 @@ __all__ = [
     "SourceKind",
     "TableSource",
     "absolute_name",
-    "has_labels",
-    "read_source",
 ]

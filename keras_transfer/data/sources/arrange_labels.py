@@ -20,7 +20,7 @@ from keras_transfer.registry import did_you_mean
 _MISSING = ("nan", "<na>", "nat", "null", "#n/a")
 
 
-def arrange_labels(source: Source, config: DataConfig, known: Sequence[str] | None = None) -> Source:
+def arrange_labels(source: Source, config: DataConfig, known: Sequence[str] | None) -> Source:
     """Merge, rename, choose and order the classes or labels of a source.
 
     Args:
@@ -55,7 +55,7 @@ class _Labels:
     @property
     def counts(self) -> dict[str, int]:
         """How many rows have each name."""
-        return {**dict.fromkeys(self.source.class_names, 0), **_count(self.source.rows["label"].tolist())}
+        return {**dict.fromkeys(self.source.class_names, 0), **count_names(self.source.rows["label"])}
 
     @property
     def wanted(self) -> Sequence[str]:
@@ -156,7 +156,8 @@ def _describe_count(rows: int | None) -> str:
     return "in the training data" if rows is None else f"{rows:,} row{'s' * (rows != 1)}"
 
 
-def _count(labels: Sequence[Any]) -> Counter[str]:
+def count_names(labels: Iterable[Any]) -> Counter[str]:
+    """Return how many rows have each class or label, from their labels."""
     return Counter(name for label in labels for name in ([label] if isinstance(label, str) else label))
 
 
@@ -181,7 +182,7 @@ def _apply(source: Source, config: DataConfig, renamed: Mapping[str, str]) -> So
         kept = [True] * len(values)
     if not any(kept):
         raise DataError(f"{source.name} has no rows of data.classes: {some(names)}. Classes of its rows: {some(now)}.")
-    others = {name: count for name, count in _sum(_count(rows["label"].tolist()), renamed).items() if name not in order}
+    others = {name: count for name, count in _sum(count_names(rows["label"]), renamed).items() if name not in order}
     notes = [_describe_left_out(others, len(rows) - sum(kept), len(rows))] if others else []
     rows = rows.assign(label=pd.Series(values, rows.index, object))
     # Rows keep their numbers, which identify images in the cache.
@@ -209,7 +210,7 @@ def check_classes(source: Source, config: DataConfig) -> None:
     """
     if config.classes is None:
         return
-    there = _count(source.rows["label"].tolist())
+    there = count_names(source.rows["label"])
     absent = [name for name in config.classes if not there[name]]
     if absent:
         raise DataError(

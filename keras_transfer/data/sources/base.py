@@ -74,7 +74,7 @@ def take_columns(
     Raises:
         DataError: A column is missing, or its values are not of the expected kind.
     """
-    check_columns(where, [str(column) for column in table.columns], config, examples)
+    check_columns(where, table.columns, config, examples)
     if not len(table):
         raise DataError(f"{where} has no rows. Add one row per example.")
     weight = [] if config.weight is None else [config.weight]

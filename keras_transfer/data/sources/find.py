@@ -15,7 +15,8 @@ from keras_transfer.data.sources.example_kinds import find_example_kind
 from keras_transfer.data.sources.given_objects import PythonObjects
 from keras_transfer.data.sources.samples import SAMPLES
 from keras_transfer.data.sources.source_kinds import SOURCES, SourceKind
-from keras_transfer.data.tables.tables import TABLE_SUFFIXES, check_weights
+from keras_transfer.data.tables.tables import TABLE_SUFFIXES
+from keras_transfer.data.tables.values import check_weights
 from keras_transfer.errors import DataError
 from keras_transfer.registry import nearest_names
 
@@ -41,8 +42,12 @@ def read_source(
     Raises:
         DataError: There is no such source, several kinds claim its name, or it cannot be read.
     """
-    source = read_rows(name, config, given, whole=whole)
-    return _complete(corrections.apply(config.part, source, config), config, known)
+    source = corrections.apply(config.part, read_rows(name, config, given, whole=whole), config)
+    source = arrange_labels(source, config, known)
+    if config.weight is None:
+        return source
+    weights = check_weights(source.name, source.rows, config.weight)
+    return replace(source, rows=source.rows.assign(**{config.weight: weights}))
 
 
 def read_rows(name: str, config: DataConfig, given: Any = None, *, whole: bool = False) -> Source:
@@ -144,12 +149,3 @@ def _not_found(name: str, examples: Collection[str]) -> DataError:
         f"Data source {name!r} not found. Looked in {path.resolve()}.{hint} "
         f"Expected {', '.join(forms)}, or a sample set: {', '.join(samples) or 'none'}."
     )
-
-
-def _complete(source: Source, config: DataConfig, known: Sequence[str] | None) -> Source:
-    """Arrange the labels, and convert the weights to numbers."""
-    source = arrange_labels(source, config, known)
-    if config.weight is None:
-        return source
-    weights = check_weights(source.name, source.rows, config.weight)
-    return replace(source, rows=source.rows.assign(**{config.weight: weights}))

@@ -33,7 +33,7 @@ class Layout:
     notes: tuple[str, ...] = ()
 
 
-def find_layout(root: Path, folders: Sequence[Path], *, asked: str = "auto") -> Layout:
+def find_layout(root: Path, folders: Sequence[Path], *, asked: str) -> Layout:
     """Determine whether sub-folders are splits or classes.
 
     They are splits if one is named ``train`` or ``Training`` and contains folders.
@@ -147,9 +147,11 @@ class Folders(SourceKind):
         wants_classes = reads_labels(config) and config.target == "class"
         if wants_classes and not examples.has_table(Path(self.absolute(name)), config):
             keys += ["label", *examples.further_columns(config)]
-        if examples.reads_text_files:
-            return dict.fromkeys(keys, _no_columns(name))
-        return dict.fromkeys([*keys, "encoding"], _no_columns(name))
+        if not examples.reads_text_files:
+            keys.append("encoding")
+        return dict.fromkeys(
+            keys, f"only tables have columns, and {name} is a folder, whose sub-folders are the classes"
+        )
 
     def has_labels(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> bool:
         return examples.has_classes(Path(name).expanduser())
@@ -166,12 +168,8 @@ class Folders(SourceKind):
         return str(Path(name).expanduser().resolve())
 
 
-def _no_columns(name: str) -> str:
-    return f"only tables have columns, and {name} is a folder, whose sub-folders are the classes"
-
-
 def read_classes(
-    root: Path, kind: str, take: Callable[[Path], bool], *, folders: str = "auto"
+    root: Path, kind: str, take: Callable[[Path], bool], *, folders: str
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """List the files of a folder with one sub-folder per class, or with train/, validation/ and test/ above those.
 
@@ -253,7 +251,7 @@ def _class_rows(
         raise DataError(
             f"Folder {folder} has no classes. Put each class's {kind} into a sub-folder named after the class."
         )
-    unwritten = [path.encode("utf-8", "backslashreplace").decode() for path, _, _ in records if not is_utf8(path)]
+    unwritten = [path for path, _, _ in records if not is_utf8(path)]
     if unwritten:
         raise DataError(
             f"Folder {folder} has {len(unwritten)} files whose names are not UTF-8: {some(unwritten)}. Rename them."

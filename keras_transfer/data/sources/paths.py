@@ -2,7 +2,6 @@
 
 import os
 import posixpath
-import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -41,21 +40,12 @@ def find_files(where: Path, values: Sequence[Any], config: FileDataConfig, *, fo
     Raises:
         DataError: A file does not exist, or a path is ambiguous.
     """
-    found = read_paths(where, values, config, folder=folder)
-    missing = [path for path in found.paths if not _is_file(found.root / path)]
+    rule = find_path_rule(where, lambda: [values], config, folder=folder)
+    found = FoundFiles(rule.root, tuple(map(rule.resolve, values)), rule.notes)
+    missing = [path for path in found.paths if not os.path.isfile(found.root / path)]
     if missing:
         raise _explain_missing(missing, found, where, config, folder)
     return found
-
-
-def read_paths(where: Path, values: Sequence[Any], config: FileDataConfig, *, folder: Path) -> FoundFiles:
-    """Resolve the paths of a table, whether or not the files exist.
-
-    Raises:
-        DataError: A path is ambiguous.
-    """
-    rule = find_path_rule(where, lambda: [values], config, folder=folder)
-    return FoundFiles(rule.root, tuple(map(rule.resolve, values)), rule.notes)
 
 
 @dataclass(frozen=True)
@@ -79,7 +69,7 @@ class PathRule:
         path = _read_backslashes(self.root, _normalize(value))
         if self.suffix is None:
             return path
-        has_suffix = path.endswith(self.suffix) if self.adds_always else _is_file(self.root / path)
+        has_suffix = path.endswith(self.suffix) if self.adds_always else os.path.isfile(self.root / path)
         return path if has_suffix else path + self.suffix
 
 
@@ -146,13 +136,13 @@ class _BarePaths:
         self.rows = _Counted()
 
     def add(self, path: str) -> None:
-        if self._has_suffixes or _is_file(self._root / path):
+        if self._has_suffixes or os.path.isfile(self._root / path):
             return
         self.rows.add(path)
         if Path(path).suffix.lower() in self._suffixes:  # a file is missing
             self._has_suffixes = True
             return
-        ends = [end for end in self._suffixes if _is_file(self._root / (path + end))]
+        ends = [end for end in self._suffixes if os.path.isfile(self._root / (path + end))]
         if len(ends) > 1:
             self._count_twice += 1
             self._twice += [f"{path} ({' and '.join(ends)})"] if len(self._twice) < _MOST_SHOWN else []
@@ -180,22 +170,15 @@ class _BarePaths:
 
 def find_elsewhere(path: str, config: FileDataConfig) -> Path | None:
     """Return the root of ``data.source`` if a path that does not exist in another source exists there."""
+    root = _find_other_root(config)
+    return root if root is not None and os.path.isfile(root / path) else None
+
+
+def _find_other_root(config: FileDataConfig) -> Path | None:
+    """The root of ``data.source``, if this section is for another source without a root of its own."""
     if config.root is not None or config.main_root is None:
         return None
-    root = Path(config.main_root).expanduser().resolve()
-    return root if _is_file(root / path) else None
-
-
-def _is_file(path: Path) -> bool:
-    """Whether it is a file that can be read without blocking; False for impossible names, too."""
-    return _mode_of(path) is not None and stat.S_ISREG(_mode_of(path) or 0)
-
-
-def _mode_of(path: Path) -> int | None:
-    try:
-        return os.stat(path).st_mode
-    except (OSError, ValueError):
-        return None
+    return Path(config.main_root).expanduser().resolve()
 
 
 def _normalize(value: Any) -> str:
@@ -205,24 +188,25 @@ def _normalize(value: Any) -> str:
 
 def _read_backslashes(root: Path, path: str) -> str:
     """Read backslashes as slashes if that leads to a file, and the literal path does not."""
-    if "\\" not in path or _is_file(root / path):
+    if "\\" not in path or os.path.isfile(root / path):
         return path
     converted = posixpath.normpath(path.replace("\\", "/"))
-    return converted if _is_file(root / converted) else path
+    return converted if os.path.isfile(root / converted) else path
 
 
 def _refuse_two_roots(
     rule: PathRule, parts: Callable[[], Iterable[Sequence[Any]]], where: Path, config: FileDataConfig
 ) -> None:
     """Refuse a table without its own root if its paths exist under its folder and under the root of another source."""
-    if config.root is not None or config.main_root is None:
+    root, other = rule.root, _find_other_root(config)
+    if other is None:
         return
-    root, other = rule.root, Path(config.main_root).expanduser().resolve()
     rows, twice = 0, _Counted()
     for values in parts():
         for path in map(rule.resolve, values):
             rows += 1
-            if _is_file(root / path) and _is_file(other / path) and not os.path.samefile(root / path, other / path):
+            both = root / path, other / path
+            if all(map(os.path.isfile, both)) and not os.path.samefile(*both):
                 twice.add(path)
     if twice.count:
         raise DataError(
@@ -235,22 +219,19 @@ def _refuse_two_roots(
 def _explain_missing(
     missing: Sequence[str], found: FoundFiles, where: Path, config: FileDataConfig, folder: Path
 ) -> DataError:
-    special = [path for path in missing if _mode_of(found.root / path) not in (None, 0)]
-    what = f"{where} names {len(missing)} of {len(found.paths)} files that do not exist: {some(missing)}."
-    if len(special) == len(missing):
+    if all(os.path.exists(found.root / path) for path in missing):
         return DataError(
-            f"{where} names {len(special)} of {len(found.paths)} paths that are not files, but folders, pipes or "
-            f"devices: {some(special)}. Name files."
+            f"{where} names {len(missing)} of {len(found.paths)} paths that are not files, but folders, pipes or "
+            f"devices: {some(missing)}. Name files."
         )
-    elsewhere = [Path(config.main_root).expanduser().resolve()] if config.main_root and config.root is None else []
-    elsewhere += [folder] if config.root is not None else []
-    for other in elsewhere:
-        count = sum(_is_file(other / path) for path in missing)
-        if count:
-            return DataError(
-                f"{what} Paths are relative to {found.root}; {count:,} of them exist in {other}. If these are meant, "
-                f"set {config.key_of('root')} to {other}."
-            )
+    what = f"{where} names {len(missing)} of {len(found.paths)} files that do not exist: {some(missing)}."
+    other = _find_other_root(config) if config.root is None else folder
+    count = 0 if other is None else sum(os.path.isfile(other / path) for path in missing)
+    if count:
+        return DataError(
+            f"{what} Paths are relative to {found.root}; {count:,} of them exist in {other}. If these are meant, "
+            f"set {config.key_of('root')} to {other}."
+        )
     if config.suffix == "auto" and not any(Path(path).suffix for path in missing):
         hint = (
             f"set {config.key_of('suffix')} if file names have one, or use {config.key_of('root')} for another folder"

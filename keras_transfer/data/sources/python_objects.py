@@ -229,8 +229,7 @@ def name_labels(columns: Sequence[str], label: Any) -> dict[str, Any]:
             "their names."
         )
     if len(columns) <= 1:
-        return {column: to_plain(label) for column in columns}
-    values = to_plain(label)
+        return dict.fromkeys(columns, values)
     if not isinstance(values, (list, tuple)) or len(values) != len(columns):
         raise DataError(
             f"data.label names {len(columns)} columns, but an example has the label {show_value(values)}. "

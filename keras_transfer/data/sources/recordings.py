@@ -48,14 +48,11 @@ class AudioKind(FileKind[AudioDataConfig]):
         if spans is None:
             return super().arrange(name, rows, config)
         keys = list(zip(rows["path"].tolist(), *spans.T.tolist(), strict=True))
-        repeated = pd.Series(keys, dtype=object).duplicated().to_numpy()
-        if repeated.any():
-            shown = some(
-                [f"{path} from {start:g} to {end:g} s" for path, start, end in np.array(keys, object)[repeated]]
-            )
-            raise DataError(
-                f"Data source {name} names {int(repeated.sum())} clips twice: {shown}. Keep one row for each."
-            )
+        again = pd.Series(keys, dtype=object).duplicated().tolist()
+        repeated = [key for key, is_again in zip(keys, again, strict=True) if is_again]
+        if repeated:
+            shown = some([f"{path} from {start:g} to {end:g} s" for path, start, end in repeated])
+            raise DataError(f"Data source {name} names {len(repeated)} clips twice: {shown}. Keep one row for each.")
         order = sorted(range(len(keys)), key=keys.__getitem__)
         return rows.iloc[order].reset_index(drop=True)
 
@@ -85,12 +82,11 @@ class AudioKind(FileKind[AudioDataConfig]):
 
 def _read_spans(name: str, rows: pd.DataFrame, config: AudioDataConfig) -> NDArray[np.float64] | None:
     """The spans of clips; None if the rows have no such columns, as for folders."""
-    columns = {"start": config.start, "end": config.end}
-    if not any(column in rows.columns for column in columns.values()):
+    columns = config.start, config.end
+    if not any(column in rows.columns for column in columns):
         return None
-    return np.stack(
-        [_read_times(name, rows, column, default) for column, default in zip(columns.values(), WHOLE, strict=True)], 1
-    )
+    times = [_read_times(name, rows, column, default) for column, default in zip(columns, WHOLE, strict=True)]
+    return np.stack(times, 1)
 
 
 def _read_times(name: str, rows: pd.DataFrame, column: str | None, default: float) -> NDArray[np.float64]:

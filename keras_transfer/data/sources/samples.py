@@ -105,7 +105,7 @@ def _choose_targets(source: Source, config: DataConfig) -> Source:
     if not reads_labels(config) or (config.target == "class" and config.label_columns == ["label"]):
         return source
     rows = source.rows
-    check_columns(Path(source.name), list(map(str, rows.columns)), config, {})
+    check_columns(Path(source.name), rows.columns, config, {})
     labels = read_targets(Path(source.name), rows, config)
     rows = rows.assign(label=pd.Series(labels.values, rows.index, object))
     return replace(source, rows=rows, class_names=labels.names, notes=(*source.notes, *labels.notes))

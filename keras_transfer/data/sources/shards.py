@@ -22,7 +22,7 @@ from keras_transfer.data.tables.tables import check_columns, some
 from keras_transfer.errors import DataError
 from keras_transfer.storage.content_hashes import hash_folder
 
-SHARD_SUFFIXES = (".parquet", ".arrow")
+_SUFFIXES = (".parquet", ".arrow")
 _ROWS = 64
 _BUFFER = 1 << 20
 
@@ -48,7 +48,7 @@ def to_source(
     encoded, table = cache_records(records, source=name, plural=kind.plural, facts=facts)
     further = kind.further_columns(config)
     if further:
-        check_columns(Path(name), [str(column) for column in table.columns], config, further)
+        check_columns(Path(name), table.columns, config, further)
     rows, labels = take_columns(Path(name), table, config, {})
     return Source(name, Path(), rows, class_names or labels.names, encoded, labels.notes)
 
@@ -63,7 +63,7 @@ class Shards(SourceKind):
         return reads_shards(name, config)
 
     def read(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Source:
-        return read_shards(name, cast(FileDataConfig, config))
+        return _read_shards(name, cast(FileDataConfig, config))
 
     def unused_keys(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Mapping[str, str]:
         keys = ("path", "root", "suffix", "encoding", "delimiter", "folders")
@@ -77,18 +77,15 @@ class Shards(SourceKind):
 def reads_shards(name: str, config: DataConfig) -> bool:
     """Return whether a recipe reads a source as Parquet or Arrow files, and not as a folder or a table of paths."""
     # As a path, "" would be the working folder.
-    return bool(name) and getattr(config, "bytes", None) is not None and holds_shards(name)
-
-
-def holds_shards(name: str) -> bool:
-    """Return whether a name refers to Parquet or Arrow files, and not to a folder of examples or a dataset."""
+    if not name or getattr(config, "bytes", None) is None:
+        return False
     path = Path(name).expanduser()
     if path.is_dir():
-        return any(file.suffix.lower() in SHARD_SUFFIXES for file in list_files(path).files)
-    return path.suffix.lower() in SHARD_SUFFIXES or (glob.has_magic(name) and not name.startswith(TFDS))
+        return any(file.suffix.lower() in _SUFFIXES for file in list_files(path).files)
+    return path.suffix.lower() in _SUFFIXES or (glob.has_magic(name) and not name.startswith(TFDS))
 
 
-def find_shards(name: str) -> list[Path]:
+def _find_shards(name: str) -> list[Path]:
     """Return the files that a name refers to: one, all in a folder, or those that match ``a/*.parquet``.
 
     Raises:
@@ -96,12 +93,12 @@ def find_shards(name: str) -> list[Path]:
     """
     path = Path(name).expanduser()
     if path.is_dir():
-        files = [file for file in list_files(path).files if file.suffix.lower() in SHARD_SUFFIXES]
+        files = [file for file in list_files(path).files if file.suffix.lower() in _SUFFIXES]
     elif glob.has_magic(name):
         files = [Path(file) for file in glob.glob(str(path), recursive=True)]
     else:
         files = [path]
-    wrong = [str(file) for file in files if file.suffix.lower() not in SHARD_SUFFIXES or not file.is_file()]
+    wrong = [str(file) for file in files if file.suffix.lower() not in _SUFFIXES or not file.is_file()]
     if wrong or not files:
         raise DataError(
             f"data.bytes names a column of Parquet or Arrow files, and {name} "
@@ -111,21 +108,12 @@ def find_shards(name: str) -> list[Path]:
     return sorted(file.resolve() for file in files)
 
 
-def read_shards(name: str, config: FileDataConfig) -> Source:
-    """Read examples from a column of Parquet or Arrow files.
+def _read_shards(name: str, config: FileDataConfig) -> Source:
+    """Read a column that has the content of files, or Hugging Face's pairs of ``bytes`` and ``path``.
 
-    Args:
-        name: A file, a folder, or a pattern with ``*``.
-        config: ``bytes`` names the column: the content of files, or Hugging Face's pairs of ``bytes`` and
-            ``path``.
-
-    Returns:
-        The source. Class names and their order are those of Hugging Face's metadata, if there are any.
-
-    Raises:
-        DataError: There is no such column, or a file cannot be read.
+    Class names and their order are those of Hugging Face's metadata, if there are any.
     """
-    files = find_shards(name)
+    files = _find_shards(name)
     for file in files:
         schema = _read_schema(file)
         further = find_example_kind(config).further_columns(config)

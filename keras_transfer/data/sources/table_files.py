@@ -41,7 +41,7 @@ class TableFiles(TableSource):
 
     def unused_keys(self, name: str, config: DataConfig, examples: ExampleKind[Any]) -> Mapping[str, str]:
         """Return the keys of folders, and those of text if it is a Parquet file or the delimiter of JSON Lines."""
-        keys = dict.fromkeys(("folders",), f"{name} is a table, not a folder")
+        keys = {"folders": f"{name} is a table, not a folder"}
         suffix = Path(name).suffix.lower()
         if suffix == ".parquet":
             keys |= dict.fromkeys(("encoding", "delimiter"), f"{name} is a Parquet file, which is not text")

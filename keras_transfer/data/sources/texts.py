@@ -18,7 +18,7 @@ from keras_transfer.data.sources.example_kinds import ExampleKind
 from keras_transfer.data.sources.files import list_files
 from keras_transfer.data.sources.folders import read_classes
 from keras_transfer.data.tables.split_names import find_split
-from keras_transfer.data.tables.tables import kind_of, some, some_values
+from keras_transfer.data.tables.tables import kind_of, some, some_values, take_texts
 from keras_transfer.data.tables.text_files import AUTO, decode_text, describe_undecodable
 from keras_transfer.data.targets.none import NO_TARGET
 from keras_transfer.errors import DataError
@@ -152,9 +152,7 @@ def _read_texts_of(files: Sequence[Path], decode: Callable[[bytes], str]) -> lis
 
 def _read_texts(file: Path, table: pd.DataFrame, key: str, column: str, labels: Sequence[str]) -> "pd.Series[Any]":
     """A column of texts; missing values are ""."""
-    absent = table[column].isna()
-    values = ["" if no else value for value, no in zip(table[column].tolist(), absent, strict=True)]
-    wrong = [row for row, value in enumerate(values) if not isinstance(value, str)]
+    values, wrong = take_texts(table, column)
     if not wrong and not _are_numbers(file, table[column]):
         return pd.Series(values, index=table.index, dtype=object)
     known = [str(name) for name in table.columns if name not in (column, *labels) and _are_texts(file, table[name])]

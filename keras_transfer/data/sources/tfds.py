@@ -50,8 +50,9 @@ class Dataset:
     def class_names(self, config: DataConfig) -> tuple[str, ...] | None:
         """Return the class names of the feature that is the label; None if it has none."""
         feature = self.features.get(next(iter(config.label_columns), ""))
-        named = config.target == "class" and isinstance(feature, tfds.features.ClassLabel)
-        return tuple(feature.names) if named and feature is not None else None
+        if config.target != "class" or not isinstance(feature, tfds.features.ClassLabel):
+            return None
+        return tuple(feature.names)
 
     def names_of(self, *kinds: type) -> list[str]:
         """Return the names of the features of the given types."""
@@ -61,10 +62,6 @@ class Dataset:
         """Return the names of the features that would be columns of a table."""
         kinds = (tfds.features.ClassLabel, tfds.features.Scalar, tfds.features.Tensor, tfds.features.Text)
         return sorted(name for name in self.names_of(*kinds) if self.features[name].shape == ())
-
-    def images(self) -> list[str]:
-        """Return the names of the features that are images."""
-        return self.names_of(tfds.features.Image)
 
     def facts(self) -> list[object]:
         """Return the facts that determine the content of the dataset: names and hashes of its files."""
@@ -86,7 +83,7 @@ class Dataset:
             DataError: There is no such split.
         """
         config = tfds.ReadConfig(add_tfds_id=True, try_autocache=False, interleave_cycle_length=1)
-        decoders = {name: tfds.decode.SkipDecoding() for name in self.images()}
+        decoders = {name: tfds.decode.SkipDecoding() for name in self.names_of(tfds.features.Image)}
         for part, split in self.parts.items():
             try:
                 rows = self.builder.as_dataset(split=split, read_config=config, decoders=decoders, shuffle_files=False)

@@ -196,15 +196,18 @@ class LibriSpeech(TranscribedFolder):
     def load(self, root: Path, config: DataConfig) -> Transcribed:
         """Read all files of transcripts; folders such as ``train-clean-100`` and ``dev-clean`` are splits."""
         files = list_files(root).files
-        transcripts = [file for file in files if file.name.endswith(_ENDING)]
+        parts = {file: _find_part(file, root) for file in files if file.name.endswith(_ENDING)}
         rows, splits = [], []
-        for file in transcripts:
+        for file, part in parts.items():
             found = _read_lines(file, root, config.encoding)
             rows += found
-            splits += [_find_split_of(file, root)] * len(found)
-        _refuse_mixed(root, transcripts)
+            splits += ["" if part is None else str(_split_of_name(part.name))] * len(found)
+        named = sorted({part for part in parts.values() if part is not None})
+        _refuse_mixed(root, named, [file for file, part in parts.items() if part is None])
         table = pd.DataFrame(rows, columns=list(_COLUMNS), dtype=object)
-        return Transcribed(table, splits, root, (*_note_splits(root, transcripts), *_note_others(root, files, rows)))
+        read = ", ".join(f"{part.as_posix()} -> {_split_of_name(part.name)}" for part in named)
+        notes = [f"Splits by folder: {read}"] if named else []
+        return Transcribed(table, splits, root, (*notes, *_note_others(root, files, rows)))
 
     def advise_part(self, name: str, split: str) -> str:
         return f"its folder in {name}"
@@ -221,44 +224,25 @@ def _read_lines(file: Path, root: Path, encoding: str) -> list[tuple[str, str | 
     return [((folder / name).as_posix(), text or None, speaker.name, chapter.name) for name, _, text in pairs]
 
 
-def _named_part(file: Path, root: Path) -> Path | None:
-    """The folder above those of speakers whose name is that of a split; None if there is none."""
-    for folder in reversed(file.relative_to(root).parents[2:-1]):
-        if _split_of_name(folder.name) is not None:
-            return root / folder
-    return None
+def _find_part(file: Path, root: Path) -> Path | None:
+    """The folder above those of speakers whose name is that of a split, relative to the root; None if there is none."""
+    folders = reversed(file.relative_to(root).parents[2:-1])
+    return next((folder for folder in folders if _split_of_name(folder.name) is not None), None)
 
 
 def _split_of_name(name: str) -> str | None:
     return find_split(re.split("[-_]", name)[0])
 
 
-def _find_split_of(file: Path, root: Path) -> str:
-    part = _named_part(file, root)
-    return "" if part is None else str(_split_of_name(part.name))
-
-
-def _parts(root: Path, files: Sequence[Path]) -> list[Path]:
-    return sorted({part for file in files if (part := _named_part(file, root)) is not None})
-
-
-def _refuse_mixed(root: Path, files: Sequence[Path]) -> None:
+def _refuse_mixed(root: Path, named: Sequence[Path], others: Sequence[Path]) -> None:
     """Refuse a folder of which only some parts are splits."""
-    parts = _parts(root, files)
-    others = [file.parent.relative_to(root).as_posix() for file in files if _named_part(file, root) is None]
-    if parts and others:
-        names = some([part.relative_to(root).as_posix() for part in parts], 5)
+    if named and others:
+        names = some([part.as_posix() for part in named], 5)
+        outside = some([file.parent.relative_to(root).as_posix() for file in others], 3)
         raise DataError(
-            f"{root} has folders named like splits ({names}), and transcripts outside of them ({some(others, 3)}). "
+            f"{root} has folders named like splits ({names}), and transcripts outside of them ({outside}). "
             "Move these into a folder such as train-own, or name one folder as the source."
         )
-
-
-def _note_splits(root: Path, files: Sequence[Path]) -> list[str]:
-    named = ", ".join(
-        f"{part.relative_to(root).as_posix()} -> {_split_of_name(part.name)}" for part in _parts(root, files)
-    )
-    return [f"Splits by folder: {named}"] if named else []
 
 
 def _note_others(root: Path, files: Sequence[Path], rows: Sequence[tuple[str, str | None, str, str]]) -> list[str]:

@@ -22,8 +22,6 @@ def draw_groups(
     size.
 
     Args:
-        strata: The stratum of each row.
-        groups: The group of each row.
         share: The share of rows to draw, above 0 and below 1.
         seed: Seed of the order of groups of equal size.
         sides: Groups that are already drawn, or not drawn.
@@ -65,9 +63,7 @@ def draw_fold(
     """Divide rows into stratified folds, and return one of them.
 
     Args:
-        strata: The stratum of each row.
         groups: The group of each row; a group is never in two folds.
-        folds: The number of folds.
         fold: The fold to return, counted from 1.
         seed: Seed of the division, which is the same for all folds.
 
@@ -87,7 +83,6 @@ def draw_per_class(labels: NDArray[np.int64], count: int, *, seed: int) -> NDArr
     Args:
         labels: ``int64[rows]``.
         count: The number of rows per class; a class may have fewer.
-        seed: Seed of the draw.
 
     Returns:
         Row numbers, in order.

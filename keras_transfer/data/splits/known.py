@@ -69,8 +69,8 @@ def find_keys(source: str, names: Sequence[str], hashes: Sequence[str]) -> list[
         hashes: As :func:`identify` returns them; an empty one identifies nothing.
     """
     package = SAMPLES[source].package if source in SAMPLES else None
-    places = [() if package is None else (f"{package}/{name}",) for name in names]
-    return [(*((found,) if found else ()), *place) for found, place in zip(hashes, places, strict=True)]
+    places = ["" if package is None else f"{package}/{name}" for name in names]
+    return [tuple(filter(None, pair)) for pair in zip(hashes, places, strict=True)]
 
 
 def parse_known(run: str, sources: Mapping[str, str], record: Mapping[str, Any]) -> Known:

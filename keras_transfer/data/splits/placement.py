@@ -62,8 +62,6 @@ def place(sources: Mapping[str, Source], config: DataConfig, known: Known) -> di
 
     Args:
         sources: By purpose: the main source, and those of validation and test rows.
-        config: The recipe's data section.
-        known: Rows of earlier runs.
     """
     found = {key: _look_up(source, config, known) for key, source in sources.items()}
     if config.group is None:
@@ -132,13 +130,7 @@ class LeftOut:
 def describe_placement(
     known: Known, parts: Mapping[str, Placement], left_out: LeftOut
 ) -> tuple[tuple[str, ...], dict[str, Any] | None]:
-    """Return lines for the user, and what data.json records; None if the recipe names no earlier run.
-
-    Args:
-        known: Rows of earlier runs.
-        parts: The rows of each split.
-        left_out: Rows in no split.
-    """
+    """Return lines for the user, and what data.json records; None if the recipe names no earlier run."""
     if not known.runs:
         return (), None
     kept = {name: int((parts[name].known != "").sum()) for name in SPLIT_NAMES}
@@ -156,7 +148,6 @@ def apportion(strata: Sequence[str], pins: Names, *, name: str, share: float, se
     """Draw free rows so that a split, including rows that are already in it, has a share of all rows and each stratum.
 
     Args:
-        strata: The stratum of each row.
         pins: The split of each row that has one; empty for rows that may be drawn.
         name: The split.
         share: The share of all rows, above 0 and below 1.

@@ -1,7 +1,7 @@
 """Training, validation and test rows: the sources of a recipe, read and divided."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -13,13 +13,12 @@ from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.examples.images import ImageExamples
 from keras_transfer.data.sources.arrange_labels import check_classes, check_relabel
 from keras_transfer.data.sources.base import Source
-from keras_transfer.data.sources.corrections import NO_CORRECTIONS, Corrections
+from keras_transfer.data.sources.corrections import NO_CORRECTIONS, Corrections, has_corrections, read_corrections
 from keras_transfer.data.sources.example_kinds import find_example_kind
 from keras_transfer.data.sources.find import read_rows, read_source
-from keras_transfer.data.splits.corrected import load_corrections
 from keras_transfer.data.splits.draws import draw_per_class
 from keras_transfer.data.splits.known import NOTHING_KNOWN, Known, identify
-from keras_transfer.data.splits.stratified import Division, Part, divide, restore
+from keras_transfer.data.splits.stratified import Division, Part, divide, read_own, restore
 from keras_transfer.data.tables.tables import SPLIT_NAMES, some
 from keras_transfer.data.targets.base import Target, Targets
 from keras_transfer.data.targets.read import TARGETS
@@ -183,8 +182,10 @@ def load_splits(
     Raises:
         DataError: A source cannot be read, or has too few rows for these splits.
     """
-    done = None if recorded is None else recorded.get("corrections", {})
-    corrections = load_corrections(config, given or {}, done, read=lambda own: _read_rows(own, given))
+    given = given or {}
+    corrections = load_corrections(
+        config, given, recorded, lambda own: read_rows(own.source, of_whole(own), given.get(own.source), whole=True)
+    )
     source, target = read_labelled(config, given, corrections)
 
     def read(own: DataConfig) -> Source:
@@ -198,23 +199,37 @@ def load_splits(
     return _take_few(splits, config, seed)
 
 
-def read_labelled(
-    config: DataConfig, given: Mapping[str, Any] | None, corrections: Corrections = NO_CORRECTIONS
-) -> tuple[Source, Target]:
-    """Read the main source of a recipe.
+def load_corrections(
+    config: DataConfig,
+    given: Mapping[str, Any],
+    recorded: Mapping[str, Any] | None,
+    read: Callable[[DataConfig], Source],
+) -> Corrections:
+    """Return the corrections of a recipe, or those of a run that is read again.
 
     Args:
-        config: The recipe's data section.
-        given: The Python objects that names of sources refer to.
-        corrections: Rows to leave out, and labels to change.
+        recorded: The content of the run's data.json; None for a new run.
+        read: Reads the rows of a source of validation or test rows by the section that applies to it.
 
-    Returns:
-        The source, and its target.
+    Raises:
+        DataError: A table cannot be read, or names rows that no source has.
+    """
+    if recorded is not None:
+        return Corrections.from_json(recorded.get("corrections", {}))
+    if not has_corrections(config):
+        return NO_CORRECTIONS
+    # The sources are read a second time for their names: a name may refer to rows of two of them.
+    main = read_rows(config.source, config, given.get(config.source))
+    return read_corrections(config, {"train": main, **read_own(config, read)})
+
+
+def read_labelled(config: DataConfig, given: Mapping[str, Any], corrections: Corrections) -> tuple[Source, Target]:
+    """Read the main source of a recipe; return it with its target.
 
     Raises:
         DataError: It cannot be read, or its labels cannot be learned.
     """
-    source = read_source(config.source, config, (given or {}).get(config.source), corrections=corrections)
+    source = read_source(config.source, config, given.get(config.source), corrections=corrections)
     check_classes(source, config)
     target = TARGETS[config.target](source.class_names)
     target.check_source(source.name, source.rows["label"].tolist())
@@ -223,14 +238,6 @@ def read_labelled(
 
 def make_splits(division: Division, target: Target, config: DataConfig) -> Splits:
     """Make splits of a source's rows.
-
-    Args:
-        division: As ``stratified.divide`` returns it.
-        target: What the model predicts.
-        config: The recipe's data section.
-
-    Returns:
-        The splits.
 
     Raises:
         DataError: The target cannot be learned from them.
@@ -259,12 +266,6 @@ def make_split(name: str, part: Part, target: Target, config: DataConfig) -> Spl
 
     Args:
         name: ``train``, ``validation`` or ``test``; a split that is only evaluated may have another name.
-        part: The rows.
-        target: What the model predicts.
-        config: The recipe's data section.
-
-    Returns:
-        The split.
     """
     # Weights are for training alone; a source of validation or test rows may have no such column.
     column = config.weight if name == "train" else None
@@ -285,19 +286,15 @@ def read_split(
     """Read a whole source as one split.
 
     Args:
-        name: The split's name.
         source: As in a recipe.
         config: Names the columns of a table; its ``root`` is that of this source.
         target: What the model predicts; some of its classes or labels may not occur in the source.
         given: The Python objects that names of sources refer to.
 
-    Returns:
-        All its rows.
-
     Raises:
         DataError: It cannot be read, or has classes that the model does not have.
     """
-    own = _read_whole(config.model_copy(update={"source": source}), target, given)
+    own = _read_whole(config.model_copy(update={"source": source}), target, given or {})
     split = make_split(name, Part(own, own.rows), target, config.model_copy(update={"weight": None}))
     return replace(split, notes=own.notes)
 
@@ -319,19 +316,16 @@ def _take_few(splits: Splits, config: DataConfig, seed: int) -> Splits:
     return replace(splits, train=few, notes=(*splits.notes, note))
 
 
-def _of_whole(config: DataConfig) -> DataConfig:
-    # A whole source is not divided by columns, and weights are only for training.
+def of_whole(config: DataConfig) -> DataConfig:
+    """Return the section for a source that is used as one split."""
+    # It is not divided by columns, and weights are only for training.
     return config.model_copy(update={"stratify": ["label"], "weight": None, "split": None, "group": None})
 
 
-def _read_rows(config: DataConfig, given: Mapping[str, Any] | None) -> Source:
-    return read_rows(config.source, _of_whole(config), (given or {}).get(config.source), whole=True)
-
-
 def _read_whole(
-    config: DataConfig, target: Target, given: Mapping[str, Any] | None, corrections: Corrections = NO_CORRECTIONS
+    config: DataConfig, target: Target, given: Mapping[str, Any], corrections: Corrections = NO_CORRECTIONS
 ) -> Source:
-    config, held = _of_whole(config), (given or {}).get(config.source)
+    config, held = of_whole(config), given.get(config.source)
     own = read_source(config.source, config, held, whole=True, known=target.names, corrections=corrections)
     target.check_names(config.source, own.class_names, own.rows["label"].tolist())
     return own

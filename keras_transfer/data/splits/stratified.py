@@ -14,7 +14,7 @@ from keras_transfer.config.section import is_set
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.sources.example_kinds import find_example_kind
 from keras_transfer.data.splits.draws import draw_fold, draw_groups
-from keras_transfer.data.splits.known import NOTHING_KNOWN, Known
+from keras_transfer.data.splits.known import Known
 from keras_transfer.data.splits.placement import Flags, LeftOut, Names, apportion, describe_placement, place
 from keras_transfer.data.tables.tables import SPLIT_NAMES, some
 from keras_transfer.data.targets.base import Target
@@ -56,7 +56,7 @@ def divide(
     *,
     seed: int,
     read: Callable[[DataConfig], Source],
-    known: Known = NOTHING_KNOWN,
+    known: Known,
 ) -> Division:
     """Divide a source as a recipe specifies: the only function that decides which split a row is in.
 
@@ -67,12 +67,8 @@ def divide(
     weights is a test row once.
 
     Args:
-        source: The source.
         target: What the model predicts: it defines the strata.
-        config: The recipe's data section.
-        seed: Seed for drawing rows.
         read: Reads a source of validation or test rows by the data section that applies to it.
-        known: Rows of earlier runs.
 
     Returns:
         The parts; validation or test has no rows if the recipe sets 0.
@@ -81,7 +77,7 @@ def divide(
         DataError: The source has too few rows for these splits, or lacks a column.
     """
     _check_columns(source, config)
-    own = _read_own(config, read)
+    own = read_own(config, read)
     places = place({"": source, **own}, config, known)
     left_out, parts, main = LeftOut(), {}, places[""]
     notes: tuple[str, ...] = ()
@@ -127,11 +123,10 @@ def restore(
 
     Args:
         source: The recipe's main source.
-        config: The recipe's data section.
         recorded: The splits in the run's data.json, which name their rows.
         read: Reads a source of validation or test rows by the data section that applies to it.
     """
-    parts, others = {}, _read_own(config, read)
+    parts, others = {}, read_own(config, read)
     for name in SPLIT_NAMES:
         own = others.get(name, source)
         names = {row[0] for row in recorded[name]["rows"]}
@@ -143,9 +138,9 @@ def restore(
 _HELD_OUT = ("test", "validation")
 
 
-def _read_own(config: DataConfig, read: Callable[[DataConfig], Source]) -> dict[str, Source]:
-    """The separate sources of test and validation rows."""
-    others = {name: config.own_source(name) for name in _HELD_OUT}
+def read_own(config: DataConfig, read: Callable[[DataConfig], Source]) -> dict[str, Source]:
+    """Read the separate sources of validation and test rows."""
+    others = {name: config.own_source(name) for name in ("validation", "test")}
     return {
         name: read(config.for_source(other, prefix=f"data.{name}."))
         for name, other in others.items()

@@ -9,9 +9,17 @@ from keras_transfer.data.sources.arrange_labels import check_relabel
 from keras_transfer.data.sources.base import Source
 from keras_transfer.data.sources.corrections import NO_CORRECTIONS, Corrections
 from keras_transfer.data.sources.find import has_labels, read_rows, read_source
-from keras_transfer.data.splits.corrected import load_corrections
 from keras_transfer.data.splits.known import NOTHING_KNOWN, Known
-from keras_transfer.data.splits.splits import Split, Splits, make_each, make_split, make_splits, read_labelled
+from keras_transfer.data.splits.splits import (
+    Split,
+    Splits,
+    load_corrections,
+    make_each,
+    make_split,
+    make_splits,
+    of_whole,
+    read_labelled,
+)
 from keras_transfer.data.splits.stratified import Part, divide, restore
 from keras_transfer.data.targets.none import NO_TARGET
 from keras_transfer.errors import DataError
@@ -31,12 +39,8 @@ def load_unlabelled(
     labels are then dropped: both have the same validation and test rows.
 
     Args:
-        config: The recipe's data section. Sources of validation or test rows need no labels either.
-        seed: Seed for drawing rows.
-        given: The Python objects that names of sources refer to.
-        known: Rows of earlier runs, which keep their splits.
-        recorded: The content of data.json of a run that is read again: its rows are returned as they were divided and
-            corrected.
+        config: The recipe's data section. Sources of validation or test rows need no labels either. Other
+            arguments are those of :func:`load_splits`.
 
     Returns:
         The splits, without a target.
@@ -44,13 +48,13 @@ def load_unlabelled(
     Raises:
         DataError: A source cannot be read, or has too few rows for these splits.
     """
-    given, done = given or {}, None if recorded is None else recorded.get("corrections", {})
+    given = given or {}
     labelled = has_labels(config.source, config, given.get(config.source))
     if not labelled:
         _refuse_names(config)
     main = config if labelled else _unlabelled(config)
     corrections = load_corrections(
-        main, given, done, read=lambda own: read_rows(own.source, _of_whole(own), given.get(own.source))
+        main, given, recorded, lambda own: read_rows(own.source, _of_whole(own), given.get(own.source))
     )
     if labelled:
         source, target = read_labelled(config, given, corrections)
@@ -79,7 +83,6 @@ def read_unlabelled_split(name: str, source: str, config: DataConfig, given: Map
     """Read a whole source as one split.
 
     Args:
-        name: The split's name.
         source: As in a recipe.
         config: Names the columns of a table.
         given: The Python objects that names of sources refer to.
@@ -89,8 +92,7 @@ def read_unlabelled_split(name: str, source: str, config: DataConfig, given: Map
 
 
 def _of_whole(config: DataConfig) -> DataConfig:
-    # A whole source is not divided by columns, and weights are only for training.
-    return _unlabelled(config.model_copy(update={"stratify": ["label"], "weight": None, "split": None, "group": None}))
+    return _unlabelled(of_whole(config))
 
 
 def _read_whole(config: DataConfig, given: Mapping[str, Any], corrections: Corrections = NO_CORRECTIONS) -> Source:

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from keras_transfer.data.tables.label_lists import parse_list
-from keras_transfer.data.tables.tables import check_filled, check_written, kind_of, some_values
+from keras_transfer.data.tables.tables import check_filled, check_written, kind_of, some_values, take_texts
 from keras_transfer.data.tables.values import is_whole, to_numbers
 from keras_transfer.errors import DataError
 
@@ -71,9 +71,7 @@ def read_marks(file: Path, table: pd.DataFrame, column: str) -> NDArray[np.bool_
 def split_labels(file: Path, table: pd.DataFrame, column: str, separator: str) -> list[tuple[str, ...]]:
     """Return the labels of each row of a column with a separator between them; an empty row has none."""
     check_written(file, table, column)
-    absent = table[column].isna().tolist()
-    values = ["" if no else value for value, no in zip(table[column].tolist(), absent, strict=True)]
-    wrong = [row for row, value in enumerate(values) if not isinstance(value, str)]
+    values, wrong = take_texts(table, column)
     if wrong:
         raise DataError(
             f"{file}: column {column!r} has values that are not text: {some_values(values, wrong)}. "

@@ -94,11 +94,8 @@ def _to_items(cell: Any) -> Items | None:
         cell = cell.tolist()
     if not isinstance(cell, list | tuple | set | frozenset):
         return None
-    return [item.decode("utf-8", "surrogateescape") if isinstance(item, bytes) else _plain(item) for item in cell]
-
-
-def _plain(item: Any) -> Any:
-    return item.item() if isinstance(item, np.generic) else item
+    items = [item.item() if isinstance(item, np.generic) else item for item in cell]
+    return [item.decode("utf-8", "surrogateescape") if isinstance(item, bytes) else item for item in items]
 
 
 def read_lists(file: Path, table: pd.DataFrame, column: str, separator: str | None) -> list[tuple[str, ...]] | None:
@@ -134,13 +131,9 @@ def read_lists(file: Path, table: pd.DataFrame, column: str, separator: str | No
 
 
 def _is_absent(cell: Any) -> bool:
-    return (
-        cell is None or cell is pd.NA or (isinstance(cell, float | np.floating) and np.isnan(cell)) or _is_blank(cell)
-    )
-
-
-def _is_blank(cell: Any) -> bool:
-    return isinstance(cell, str) and not cell.strip()
+    if isinstance(cell, str):
+        return not cell.strip()
+    return cell is None or cell is pd.NA or (isinstance(cell, float | np.floating) and bool(np.isnan(cell)))
 
 
 def _is_surely_a_list(cell: Any, items: Items | None) -> bool:
@@ -152,7 +145,7 @@ def _is_surely_a_list(cell: Any, items: Items | None) -> bool:
 
 
 def _all_in_brackets(cells: Sequence[Any]) -> bool:
-    texts = [cell.strip() for cell in cells if cell is not None and isinstance(cell, str)]
+    texts = [cell.strip() for cell in cells if isinstance(cell, str)]
     return bool(texts) and all(re.fullmatch(r"\[[^\[\]]*\]", text) for text in texts)
 
 

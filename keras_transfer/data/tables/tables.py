@@ -24,13 +24,11 @@ from keras_transfer.data.tables.text_files import (
     describe_undecodable,
     read_records,
 )
-from keras_transfer.data.tables.values import to_numbers
 from keras_transfer.errors import DataError
 from keras_transfer.registry import did_you_mean
 
 SPLIT_NAMES = ("train", "validation", "test")
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
-TEXT_SUFFIXES = (".csv", ".tsv", ".jsonl")
 _BYTES = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
 
 
@@ -45,11 +43,6 @@ class Table:
 
     frame: pd.DataFrame
     notes: tuple[str, ...] = ()
-
-
-def load_table(file: Path, *, encoding: str = AUTO, delimiter: str = AUTO) -> pd.DataFrame:
-    """Read a table as :func:`read_table` does, and return its rows."""
-    return read_table(file, encoding=encoding, delimiter=delimiter).frame
 
 
 def read_table(
@@ -75,7 +68,8 @@ def read_table(
             raise ValueError("it is not a file" if file.exists() else "it does not exist")
         decoded = decode_text(file.read_bytes(), encoding)
         if file.suffix.lower() == ".jsonl":
-            return Table(_load_jsonl(decoded.text), name_notes(file, decoded.note))
+            records = list(parse_jsonl(io.StringIO(decoded.text, newline=None)))
+            return Table(pd.DataFrame(records, dtype=object), name_notes(file, decoded.note))
         dialect = choose_dialect(
             lambda: io.StringIO(decoded.text, newline=""), delimiter, preferred=preferred_delimiter(file)
         )
@@ -153,10 +147,6 @@ def _check_header(names: list[str]) -> list[str]:
     return names
 
 
-def _load_jsonl(text: str) -> pd.DataFrame:
-    return pd.DataFrame(list(parse_jsonl(io.StringIO(text, newline=None))), dtype=object)
-
-
 def parse_jsonl(text: TextIO) -> Iterator[dict[str, Any]]:
     """Iterate over the objects of JSON Lines; blank lines and empty objects are left out.
 
@@ -226,32 +216,23 @@ def is_utf8(text: str) -> bool:
     return True
 
 
-def check_columns(where: Path, columns: Sequence[str], config: DataConfig, examples: Mapping[str, str]) -> None:
+def check_columns(where: Path, columns: Iterable[Any], config: DataConfig, examples: Mapping[str, str]) -> None:
     """Refuse a table that lacks a column.
 
     Raises:
         DataError: A column is missing; the message lists those of the table.
     """
+    columns = list(map(str, columns))
     labels = ["label"] if config.label_columns else []
-    keys = [*examples, *labels, *(key for key in ("split", "group") if getattr(config, key) is not None), "stratify"]
-    require_columns(where, columns, [*examples.values(), *config.label_columns, *further_columns(config)], keys)
-
-
-def require_columns(where: Path, columns: Sequence[str], wanted: Sequence[str], keys: Sequence[str]) -> None:
-    """Refuse a table that lacks a column.
-
-    Raises:
-        DataError: A column is missing; the message lists those of the table.
-    """
-    *first, last = (f"data.{key}" for key in keys)
-    named = f"{', '.join(first)} and {last}" if first else last
-    for column in wanted:
+    keys = [*examples, *labels, *(key for key in ("split", "group") if getattr(config, key) is not None)]
+    named = f"{', '.join(f'data.{key}' for key in keys)} and " if keys else ""
+    for column in (*examples.values(), *config.label_columns, *further_columns(config)):
         if column not in columns:
             hint = did_you_mean(column, columns)
             known = f"{hint} Columns" if hint.startswith("Did") else "Columns"
             raise DataError(
                 f"{where} has no column {column!r}. {known}: {some(columns, 30) or 'none'}. "
-                f"Set the column names with {named}."
+                f"Set the column names with {named}data.stratify."
             )
 
 
@@ -259,6 +240,13 @@ def further_columns(config: DataConfig) -> list[str]:
     """Return the columns of splits, groups and strata that a recipe names."""
     stratify = [column for column in config.stratify if column != "label"]
     return [column for column in (config.split, config.group, *stratify) if column is not None]
+
+
+def take_texts(table: pd.DataFrame, column: str) -> tuple[list[Any], list[int]]:
+    """Return the values of a column of texts, "" for missing ones, and the rows whose values are not text."""
+    absent = table[column].isna().tolist()
+    values = ["" if no else value for value, no in zip(table[column].tolist(), absent, strict=True)]
+    return values, [row for row, value in enumerate(values) if not isinstance(value, str)]
 
 
 def check_filled(file: Path, table: pd.DataFrame, column: str) -> None:
@@ -285,17 +273,12 @@ def check_written(file: Path, table: pd.DataFrame, column: str) -> None:
     """
     wrong = [n for n, value in enumerate(table[column].tolist(), 1) if isinstance(value, str) and not is_utf8(value)]
     if wrong:
+        has_encoding = file.suffix.lower() in (".csv", ".tsv", ".jsonl")
+        way = ", or set data.encoding to its encoding: many files written on Windows are cp1252" if has_encoding else ""
         raise DataError(
             f"{file}: column {column!r} is not UTF-8 in {len(wrong)} rows: row {some(map(str, wrong))}. "
-            f"Save the file as UTF-8{suggest_encoding(file)}."
+            f"Save the file as UTF-8{way}."
         )
-
-
-def suggest_encoding(file: Path) -> str:
-    """Return what to do with a file of text that is not UTF-8, as the end of a sentence."""
-    if file.suffix.lower() not in TEXT_SUFFIXES:
-        return ""
-    return ", or set data.encoding to its encoding: many files written on Windows are cp1252"
 
 
 def kind_of(value: Any) -> str:
@@ -307,23 +290,6 @@ def kind_of(value: Any) -> str:
     if isinstance(value, (numbers.Real, Decimal)):
         return "number"
     return type(value).__name__
-
-
-def check_weights(name: str, rows: pd.DataFrame, column: str) -> "pd.Series[float]":
-    """Return a column as weights.
-
-    Raises:
-        DataError: There is no such column, or its values are not weights.
-    """
-    if column not in rows.columns:
-        raise DataError(f"data.weight: {name} has no column {column!r}. {did_you_mean(column, map(str, rows.columns))}")
-    weights = pd.Series(to_numbers(rows[column].tolist()), rows.index)
-    if weights.isna().any() or (weights < 0).any() or not (weights > 0).any():
-        raise DataError(
-            f"data.weight: column {column!r} of {name} must have numbers of at least 0, and not only zeros. "
-            "Fix them, or name another column."
-        )
-    return weights
 
 
 def some(names: Iterable[str], most: int = 10) -> str:

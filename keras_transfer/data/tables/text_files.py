@@ -1,7 +1,6 @@
 """Text files: their encoding, and the delimiter of a CSV."""
 
 import codecs
-import contextlib
 import csv
 import io
 import re
@@ -22,8 +21,6 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-
-
 _MARK_BYTES = max(map(len, _MARKS))
 _UTF8 = "utf-8-sig"
 _PIECE = 1 << 20
@@ -43,7 +40,7 @@ class Decoded:
     note: str | None = None
 
 
-def decode_text(data: bytes, encoding: str = AUTO) -> Decoded:
+def decode_text(data: bytes, encoding: str) -> Decoded:
     """Decode the content of a file.
 
     Args:
@@ -60,7 +57,7 @@ def decode_text(data: bytes, encoding: str = AUTO) -> Decoded:
     return Decoded(text, note or _note_utf8(io.BytesIO(data), encoding))
 
 
-def open_decoded(file: Path, encoding: str = AUTO, *, newline: str | None = "") -> TextIO:
+def open_decoded(file: Path, encoding: str, *, newline: str | None = "") -> TextIO:
     """Open a file like :func:`decode_text` decodes its content, without reading it as a whole.
 
     Args:
@@ -78,7 +75,7 @@ def open_decoded(file: Path, encoding: str = AUTO, *, newline: str | None = "") 
     return stream
 
 
-def note_decoding(file: Path, encoding: str = AUTO) -> str | None:
+def note_decoding(file: Path, encoding: str) -> str | None:
     """Return what :attr:`Decoded.note` would be, without reading the file as a whole.
 
     Raises:
@@ -101,8 +98,9 @@ def _find_codec(start: bytes, encoding: str) -> tuple[str, str | None]:
     """The codec of a file with the given first bytes, and a line for the user if a mark determines it."""
     marked = next((name for mark, name in _MARKS.items() if start.startswith(mark)), None)
     if encoding == AUTO:
-        is_default = marked in (None, "utf-8")
-        return (_UTF8, None) if is_default else (str(marked), f"{str(marked).upper()}, by its byte order mark")
+        if marked is None or marked == "utf-8":
+            return _UTF8, None
+        return marked, f"{marked.upper()}, by its byte order mark"
     name = codecs.lookup(encoding).name
     if marked is not None and not name.startswith(marked):
         raise ValueError(f"it has the byte order mark of {marked.upper()}, and data.encoding is {encoding}")
@@ -142,7 +140,7 @@ class Dialect:
     note: str | None = None
 
 
-def choose_dialect(open_text: Callable[[], TextIO], delimiter: str = AUTO, *, preferred: str = ",") -> Dialect:
+def choose_dialect(open_text: Callable[[], TextIO], delimiter: str, *, preferred: str) -> Dialect:
     """Find the delimiter of a CSV.
 
     Args:
@@ -177,23 +175,15 @@ def read_records(text: TextIO, delimiter: str) -> Iterator[tuple[int, list[str]]
     Raises:
         ValueError: Quotes are not closed, or follow a field.
     """
-    starts = 1
-    with _unlimited_fields():
-        try:
-            reader = csv.reader(text, delimiter=delimiter, strict=True)
-            for fields in reader:
-                if fields:
-                    yield starts, fields
-                starts = reader.line_num + 1
-        except csv.Error as error:
-            raise ValueError(f"invalid quoting in the row that starts in line {starts}: {error}") from error
-
-
-@contextlib.contextmanager
-def _unlimited_fields() -> Iterator[None]:
-    limit = csv.field_size_limit(2**31 - 1)
+    starts, limit = 1, csv.field_size_limit(2**31 - 1)
     try:
-        yield
+        reader = csv.reader(text, delimiter=delimiter, strict=True)
+        for fields in reader:
+            if fields:
+                yield starts, fields
+            starts = reader.line_num + 1
+    except csv.Error as error:
+        raise ValueError(f"invalid quoting in the row that starts in line {starts}: {error}") from error
     finally:
         csv.field_size_limit(limit)
 
@@ -207,11 +197,8 @@ def _count_fields(open_text: Callable[[], TextIO], delimiter: str) -> int:
 
 
 def _is_regular(open_text: Callable[[], TextIO], delimiter: str) -> bool:
-    widths: set[int] = set()
     try:
         with open_text() as text:
-            for _, fields in read_records(text, delimiter):
-                widths.add(len(fields))
+            return len({len(fields) for _, fields in read_records(text, delimiter)}) == 1
     except ValueError:
         return False
-    return len(widths) == 1

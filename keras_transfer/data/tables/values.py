@@ -1,4 +1,4 @@
-"""Values that a Python object can contain but a table does not support: not comparable, or not convertible to text."""
+"""Values of a table: numbers, weights, and what it does not support: not comparable, or not convertible to text."""
 
 import math
 import sys
@@ -13,12 +13,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from keras_transfer.console.text import show_value
+from keras_transfer.data.tables.tables import some
 from keras_transfer.errors import DataError
+from keras_transfer.registry import did_you_mean
 
 _ALWAYS_USABLE = (str, bytes, bytearray, bool, float, type(None))
 # By default, Python refuses to write integers with more digits as text.
 _MOST_DIGITS = 4300
-_MOST_SHOWN = 5
 
 
 def is_usable(value: Any) -> bool:
@@ -63,12 +64,28 @@ def check_values(where: str | Path, table: pd.DataFrame, columns: Iterable[str],
             continue
         wrong = [row for row, value in enumerate(values) if not is_usable(value)]
         if wrong:
-            shown = ", ".join(f"{show_value(values[row])} in row {first + row + 1}" for row in wrong[:_MOST_SHOWN])
-            more = f" and {len(wrong) - _MOST_SHOWN} more" if len(wrong) > _MOST_SHOWN else ""
+            shown = some([f"{show_value(values[row])} in row {first + row + 1}" for row in wrong], 5)
             raise DataError(
-                f"{where}: column {column!r} has values that cannot be compared or written as text: {shown}{more}. "
+                f"{where}: column {column!r} has values that cannot be compared or written as text: {shown}. "
                 "Write long numbers as text, and leave missing values empty."
             )
+
+
+def check_weights(name: str, rows: pd.DataFrame, column: str) -> "pd.Series[float]":
+    """Return a column as weights.
+
+    Raises:
+        DataError: There is no such column, or its values are not weights.
+    """
+    if column not in rows.columns:
+        raise DataError(f"data.weight: {name} has no column {column!r}. {did_you_mean(column, map(str, rows.columns))}")
+    weights = pd.Series(to_numbers(rows[column].tolist()), rows.index)
+    if weights.isna().any() or (weights < 0).any() or not (weights > 0).any():
+        raise DataError(
+            f"data.weight: column {column!r} of {name} must have numbers of at least 0, and not only zeros. "
+            "Fix them, or name another column."
+        )
+    return weights
 
 
 def is_whole(value: Any) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
@@ -46,6 +47,8 @@ class Target(ABC):
     names_key: ClassVar[str]
     """The key of the names in data.json."""
 
+    _plural: ClassVar[str]
+
     @classmethod
     @abstractmethod
     def read(cls, file: Path, table: pd.DataFrame, config: DataConfig) -> Labels:
@@ -63,14 +66,14 @@ class Target(ABC):
     def decode(self, row: Any) -> Any:
         """Convert a row of the array for data.json and fingerprints."""
 
-    @abstractmethod
     def strata(self, targets: Targets, *, least: int, most: int) -> list[str]:
-        """Return the stratum of each row.
+        """Return the stratum of each row; by default, there is one for all.
 
         Args:
             least: The minimum number of rows of a stratum; a class is always a stratum.
             most: The maximum number of strata; classes are always strata.
         """
+        return [self.names[0]] * len(targets)
 
     @abstractmethod
     def describe(self, targets: Targets) -> dict[str, Any]:
@@ -129,18 +132,35 @@ class Target(ABC):
     def _occurring(self, names: Sequence[str], values: Sequence[Any]) -> set[str]:
         return set(names)
 
-    _plural: ClassVar[str]
-
     def fingerprint(self, row: Any) -> str:
         """Return a row of the array as text."""
         value = self.decode(row)
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def describe_absent(split: str, names: Sequence[str], what: str) -> str:
-    """Return the line on classes or labels without rows in a split that is evaluated."""
-    shown = some(map(repr, names), 5)
-    return f"Warning: the {split} split has no rows of {what}: {shown}. Its metrics leave them out."
+class CountedTarget(Target):
+    """Classes or labels, whose rows can be counted."""
+
+    @abstractmethod
+    def _count(self, targets: Targets) -> NDArray[np.int64]:
+        """The number of rows of each class or label."""
+
+    def describe(self, targets: Targets) -> dict[str, Any]:
+        return {self._plural: dict(zip(self.names, self._count(targets).tolist(), strict=True))}
+
+    def headline(self) -> str:
+        return f"{len(self.names)} {self._plural}"
+
+    def describe_gaps(self, splits: Mapping[str, Targets]) -> list[str]:
+        lines = []
+        for split, targets in splits.items():
+            absent = [self.names[index] for index in np.flatnonzero(self._count(targets) == 0)]
+            if split != "train" and len(targets) and absent:
+                shown = some(map(repr, absent), 5)
+                lines.append(
+                    f"Warning: the {split} split has no rows of {self._plural}: {shown}. Its metrics leave them out."
+                )
+        return lines
 
 
 def describe_range(counts: NDArray[Any]) -> str:

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from keras_transfer.config.data import DataConfig
 from keras_transfer.data.tables.label_columns import read_labels
 from keras_transfer.data.tables.tables import some
-from keras_transfer.data.targets.base import Labels, Target, Targets, describe_absent, describe_range
+from keras_transfer.data.targets.base import CountedTarget, Labels, Targets, describe_range
 from keras_transfer.errors import DataError
 
 
-class ClassTarget(Target):
+class ClassTarget(CountedTarget):
     """One of several classes."""
 
     names_key = "class_names"
@@ -37,20 +37,14 @@ class ClassTarget(Target):
     def strata(self, targets: Targets, *, least: int, most: int) -> list[str]:
         return [self.names[index] for index in targets]
 
-    def describe(self, targets: Targets) -> dict[str, Any]:
-        return {"classes": dict(zip(self.names, self._count(targets).tolist(), strict=True))}
-
     def _occurring(self, names: Sequence[str], values: Sequence[Any]) -> set[str]:
         return set(values)  # a source may have names of classes without rows
 
     def _count(self, targets: Targets) -> NDArray[np.int64]:
         return np.bincount(targets, minlength=len(self.names))
 
-    def headline(self) -> str:
-        return f"{len(self.names)} classes"
-
     def count(self, targets: Targets) -> str:
-        return f"{describe_range(self._count(targets))} examples in each of {len(self.names)} classes"
+        return f"{describe_range(self._count(targets))} examples in each of {self.headline()}"
 
     def check_source(self, name: str, values: Sequence[Any]) -> None:
         """Refuse a single class, and classes that mostly have one row, since these are probably not classes."""
@@ -80,12 +74,3 @@ class ClassTarget(Target):
             f"The train split has {len(train)} rows, and none of {numbers}{more}. "
             "Add examples of these, change data.validation and data.test, or list the other classes in data.classes."
         )
-
-    def describe_gaps(self, splits: Mapping[str, Targets]) -> list[str]:
-        """Return a line for validation and test rows that lack classes."""
-        found = {name: np.flatnonzero(self._count(targets) == 0) for name, targets in splits.items() if len(targets)}
-        return [
-            describe_absent(name, [self.names[index] for index in absent], "classes")
-            for name, absent in found.items()
-            if len(absent) and name != "train"
-        ]

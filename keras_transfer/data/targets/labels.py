@@ -7,16 +7,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from keras_transfer.config.data import DataConfig
 from keras_transfer.data.tables.label_columns import read_marks, refuse_text, split_labels
 from keras_transfer.data.tables.label_lists import describe_lists, read_lists
 from keras_transfer.data.tables.tables import some
-from keras_transfer.data.targets.base import Labels, Target, Targets, describe_absent, describe_range
+from keras_transfer.data.targets.base import CountedTarget, Labels, Targets, describe_range
 from keras_transfer.errors import DataError
 
 
-class MultilabelTarget(Target):
+class MultilabelTarget(CountedTarget):
     """Any number of labels, none included.
 
     A row's label is a tuple of names; the array has 1 for each of these and 0 for the others.
@@ -58,14 +59,11 @@ class MultilabelTarget(Target):
             rest = "other combinations"
         return [row if row in kept else rest for row in rows]
 
-    def describe(self, targets: Targets) -> dict[str, Any]:
-        return {"labels": dict(zip(self.names, targets.sum(axis=0).astype(int).tolist(), strict=True))}
-
-    def headline(self) -> str:
-        return f"{len(self.names)} labels"
+    def _count(self, targets: Targets) -> NDArray[np.int64]:
+        return targets.sum(axis=0).astype(np.int64)
 
     def count(self, targets: Targets) -> str:
-        present = describe_range(targets.sum(axis=0).astype(int))
+        present = describe_range(self._count(targets))
         return f"{present} of {len(targets):,} examples with each of {self.headline()}"
 
     def check_source(self, name: str, values: Sequence[Any]) -> None:
@@ -84,7 +82,7 @@ class MultilabelTarget(Target):
                     "Add rows, or change data.validation and data.test."
                 )
         train = splits["train"]
-        counts = train.sum(axis=0).astype(int)
+        counts = self._count(train)
         for number, word, wanted in ((0, "none with", "with"), (len(train), "all with", "without")):
             found = [name for name, count in zip(self.names, counts, strict=True) if count == number]
             if found:
@@ -92,15 +90,6 @@ class MultilabelTarget(Target):
                     f"The train split has {len(train)} rows, {word} {some(map(repr, found), 5)}, so that it cannot be "
                     f"learned. Add rows {wanted} it, or list the other labels in data.classes."
                 )
-
-    def describe_gaps(self, splits: Mapping[str, Targets]) -> list[str]:
-        """Return a line for validation and test rows that lack labels."""
-        found = {name: np.flatnonzero(targets.sum(axis=0) == 0) for name, targets in splits.items() if len(targets)}
-        return [
-            describe_absent(name, [self.names[index] for index in absent], "labels")
-            for name, absent in found.items()
-            if len(absent) and name != "train"
-        ]
 
 
 def _read_column(file: Path, table: pd.DataFrame, column: str, separator: str | None) -> Labels:

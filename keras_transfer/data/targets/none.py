@@ -27,9 +27,6 @@ class NoTarget(Target):
     def decode(self, row: Any) -> str:
         return self.names[0]
 
-    def strata(self, targets: Targets, *, least: int, most: int) -> list[str]:
-        return [self.names[0]] * len(targets)
-
     def describe(self, targets: Targets) -> dict[str, Any]:
         return {}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from keras_transfer.config.data import DataConfig, SpeechDataConfig
-from keras_transfer.data.tables.tables import check_written, kind_of, some_values
+from keras_transfer.data.tables.tables import check_written, kind_of, some_values, take_texts
 from keras_transfer.data.targets.base import Labels, Target, Targets
 from keras_transfer.errors import ConfigError, DataError
 
@@ -96,9 +96,6 @@ class TranscriptTarget(Target):
     def decode(self, row: Any) -> str:
         return str(row)
 
-    def strata(self, targets: Targets, *, least: int, most: int) -> list[str]:
-        return [self.names[0]] * len(targets)
-
     def describe(self, targets: Targets) -> dict[str, Any]:
         return {"words": _count_words(targets), "characters": sum(map(len, targets))}
 
@@ -130,13 +127,11 @@ TRANSCRIPTS = TranscriptTarget(("text",))
 def _read_texts(file: Path, table: pd.DataFrame, column: str) -> list[str]:
     """The original transcripts; "" for a row without one, which the scan reports."""
     check_written(file, table, column)
-    absent, values = table[column].isna().tolist(), table[column].tolist()
-    texts = ["" if no else value for value, no in zip(values, absent, strict=True)]
-    wrong = [row for row, text in enumerate(texts) if not isinstance(text, str)]
+    texts, wrong = take_texts(table, column)
     if wrong:
         kinds = ", ".join(sorted({kind_of(texts[row]) for row in wrong}))
         raise DataError(
-            f"{file}: column {column!r} has values that are not transcripts ({kinds}): {some_values(values, wrong)}. "
+            f"{file}: column {column!r} has values that are not transcripts ({kinds}): {some_values(texts, wrong)}. "
             "Write them as text, or set data.label to the column of transcripts."
         )
     return texts

@@ -6,13 +6,13 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from keras_transfer.data.tables.tables import load_table
+from keras_transfer.data.tables.tables import read_table
 from keras_transfer.errors import DataError
 
 
 def load(folder, content, name="t.csv"):
     (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    return load_table(folder / name)
+    return read_table(folder / name).frame
 
 
 def test_a_csv_is_read_verbatim(tmp_path):
@@ -34,7 +34,7 @@ def test_bytes_that_are_not_utf8_can_be_recovered_from_any_kind_of_table(tmp_pat
         "number": pa.array([1, 2, None]),
     }
     parquet.write_table(pa.table(tables), tmp_path / "t.parquet")
-    table = load_table(tmp_path / "t.parquet")
+    table = read_table(tmp_path / "t.parquet").frame
     for column in ("text", "long", "bytes", "codes"):
         values = table[column].tolist()
         assert values[0].encode("utf-8", "surrogateescape") == raw
@@ -49,7 +49,7 @@ def test_a_parquet_in_a_folder_that_is_named_like_a_partition_has_its_own_column
     folder = tmp_path / "label=x"
     folder.mkdir()
     parquet.write_table(pa.table({"label": ["a", "b"]}), folder / "t.parquet")
-    assert load_table(folder / "t.parquet")["label"].tolist() == ["a", "b"]
+    assert read_table(folder / "t.parquet").frame["label"].tolist() == ["a", "b"]
 
 
 def test_the_limit_of_the_csv_module_is_restored(tmp_path):
@@ -92,4 +92,4 @@ def test_unreadable_tables_are_refused_with_the_position(tmp_path, name, content
 
 def test_a_missing_table(tmp_path):
     with pytest.raises(DataError, match="Cannot read table"):
-        load_table(Path(tmp_path / "gone.csv"))
+        read_table(Path(tmp_path / "gone.csv"))
