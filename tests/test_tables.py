@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from keras_transfer.backbones import listing
-from keras_transfer.console import print_table
+from keras_transfer.console import print_line, print_table
 from keras_transfer.report.terminal import print_confusion
 
 WORDS = [
@@ -119,3 +119,9 @@ def test_no_confusion_is_reported_in_a_line():
     names = [f"class {number}" for number in range(30)]
     text = shown(lambda console: print_confusion(names, np.eye(30, dtype=int).tolist(), "Confusion", console), 80)
     assert text == "Confusion: no row was misclassified.\n"
+
+
+@pytest.mark.parametrize("width", [None, 20])
+def test_a_line_is_printed_as_it_is_whatever_is_in_brackets(width):
+    line = "Run folder: runs/[a]/[/b]"
+    assert shown(lambda console: print_line(line, console), width).splitlines() == [line]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from keras_transfer.cli.options import AS_JSON, RUN, TABLE_OPTIONS, print_json
+from keras_transfer.cli.options import AS_JSON, RUN, TABLE_OPTIONS, print_json, together
 from keras_transfer.console.commands import echo
 from keras_transfer.console.imports import import_tensorflow
 from keras_transfer.errors import ConfigError
@@ -16,31 +16,27 @@ if TYPE_CHECKING:
     from keras_transfer.run.rows import TableOptions
 
 BATCH_OPTIONS = ("resume", "columns", "engine", "address")
+"""The names of :data:`batch_options`."""
 
-
-def batch_options(command: Any) -> Any:
-    """How a table is written."""
-    options = [
-        click.option("--resume", is_flag=True, help="With --out: continue after an interruption."),
-        click.option(
-            "--columns",
-            multiple=True,
-            metavar="NAMES",
-            help='With --out: columns of the inputs to write, separated by commas; "" for none. By default all.',
-        ),
-        click.option(
-            "--engine",
-            type=click.Choice(["local", "ray"]),
-            default="local",
-            help="With --out. local: this process. ray: Ray Data.",
-        ),
-        click.option(
-            "--address", help="With --engine ray: address of the cluster, or auto. By default Ray on this machine."
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+batch_options = together(
+    click.option("--resume", is_flag=True, help="With --out: continue after an interruption."),
+    click.option(
+        "--columns",
+        multiple=True,
+        metavar="NAMES",
+        help='With --out: columns of the inputs to write, separated by commas; "" for none. By default all.',
+    ),
+    click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        help="With --out. local: this process. ray: Ray Data.",
+    ),
+    click.option(
+        "--address", help="With --engine ray: address of the cluster, or auto. By default Ray on this machine."
+    ),
+)
+"""How a table is written."""
 
 
 def write_answers(

@@ -73,10 +73,8 @@ def report(folder: Path, data: str | None, out: Path | None, **table: "Unpack[Ta
     A run writes the page of its own rows when it ends. With --data, the rows are those of another source. RUN may also
     be the folder of a cross-validation.
     """
-    if out is not None and not out.is_dir() and out.suffix.lower() not in (".html", ".htm"):
-        raise ConfigError(f"--out: {out} is not a page. Name a file that ends in .html.")
     if out is not None:
-        _make_folder(out)
+        _make_folder_of(out)
     import_tensorflow()
     from keras_transfer.report.page import write_page, write_source_page
     from keras_transfer.report.pooled import read_runs, write_pooled_page
@@ -98,13 +96,15 @@ def report(folder: Path, data: str | None, out: Path | None, **table: "Unpack[Ta
     echo(f"Report: {page}")
 
 
-def _make_folder(out: Path) -> None:
-    if out.is_dir():
-        raise ConfigError(f"--out: {out} is a folder. Name a file in it that ends in .html.")
+def _make_folder_of(page: Path) -> None:
+    if page.is_dir():
+        raise ConfigError(f"--out: {page} is a folder. Name a file in it that ends in .html.")
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"--out: {page} is not a page. Name a file that ends in .html.")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        page.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"--out: {out} cannot be written: {error.strerror}. Name another file.") from error
+        raise ConfigError(f"--out: {page} cannot be written: {error.strerror}. Name another file.") from error
 
 
 @click.command()

@@ -34,17 +34,13 @@ class TextBackboneConfig(BackboneConfig):
     )
 
 
-class AudioBackboneConfig(BackboneConfig):
+class AudioBackboneConfig(ImageBackboneConfig):
     """The pretrained network."""
 
     name: StrictStr = Field(
         default="speech_embedding",
         description="name from `keras-transfer backbones`, of a network for audio or for images, which then sees "
         "log-mel spectrograms | hub:PRESET of KerasHub | folder of a preset | .keras file for images",
-    )
-    input_range: tuple[StrictFloat, StrictFloat] | None = Field(
-        default=None,
-        description=".keras files: values of black and white that the model expects, such as [0, 255] or [-1, 1]",
     )
 
 

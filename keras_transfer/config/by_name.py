@@ -4,7 +4,8 @@ import contextlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticKnownError, core_schema
 
 from keras_transfer.config.section import Section
@@ -36,6 +37,11 @@ class ByName:
         self._sections = sections
         self._without = frozenset(without)
         self.default = default
+
+    @staticmethod
+    def of(field: FieldInfo) -> "ByName | None":
+        """Return what annotates a field, or None."""
+        return next((marker for marker in field.metadata if isinstance(marker, ByName)), None)
 
     @property
     def names(self) -> list[str]:
@@ -92,7 +98,9 @@ class ByName:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         """Validate with the chosen section, and serialize with it."""
-        write = core_schema.plain_serializer_function_ser_schema(_write, info_arg=True)
+        write = core_schema.plain_serializer_function_ser_schema(
+            lambda section, info: section.model_dump(mode=info.mode), info_arg=True
+        )
         return core_schema.no_info_plain_validator_function(self._validate, serialization=write)
 
     def __get_pydantic_json_schema__(
@@ -105,7 +113,3 @@ class ByName:
             # Not in the definition that it may refer to: tasks share that, but have other defaults.
             alternatives.append(keys if name == self.default else {**keys, "required": ["name"]})
         return {"oneOf": alternatives}
-
-
-def _write(section: BaseModel, info: Any) -> dict[str, Any]:
-    return section.model_dump(mode=info.mode)

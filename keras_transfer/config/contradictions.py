@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from keras_transfer.config.data import AudioDataConfig, DataConfig, PathKeys, SpeechDataConfig, TextDataConfig
-from keras_transfer.config.heads import explain_coverage, explain_head, explain_threshold
+from keras_transfer.config.heads import explain_head, explain_threshold
 from keras_transfer.config.names import find_twins, show_name
 from keras_transfer.config.schema import (
     AudioClassificationConfig,
@@ -30,7 +30,7 @@ def find_contradictions(config: RecipeConfig) -> Iterator[str]:
         yield from _find_contradictions_of_images(config)
     if isinstance(config.data, AudioDataConfig):
         yield from _find_contradictions_of_recordings(config.data)
-    if isinstance(config, AudioClassificationConfig) and config.training.batch_size == 1 and config.augmentation.mixup:
+    if isinstance(config, AudioClassificationConfig) and training.batch_size == 1 and config.augmentation.mixup:
         yield "training.batch_size: mixup needs a second recording in a batch. Use 2 or more, or turn it off."
     if isinstance(config, TextClassificationConfig):
         yield from _find_contradictions_of_lengths(config.data)
@@ -52,14 +52,14 @@ def find_contradictions(config: RecipeConfig) -> Iterator[str]:
 def _find_contradictions_of_metrics(training: TrainingConfig, *, validates: bool) -> Iterator[str]:
     """Check the rows that metrics are measured on; whether a metric exists is checked when the head is made."""
     # Recipes in run folders contain every default; in earlier versions, val_loss was the default.
-    if training.keep == "last" and training.keep_metric not in (TrainingConfig().keep_metric, "val_loss"):
+    if training.keep == "last" and is_set(training, "keep_metric") and training.keep_metric != "val_loss":
         yield (
             f"training.keep_metric: training.keep=last uses no metric. Received: {training.keep_metric}. "
             "Leave it out, or set training.keep=best."
         )
     if validates:
         return
-    if training.keep == "best" and training.keep_metric == TrainingConfig().keep_metric:
+    if training.keep == "best" and not is_set(training, "keep_metric"):
         yield "training.keep: best needs validation rows, and data.validation is 0. Set training.keep=last."
     elif training.watches_keep_metric:
         yield (
@@ -102,7 +102,10 @@ def _find_contradictions_of_heads(config: RecipeConfig, head: HeadConfig) -> Ite
     if head.threshold is not None:
         yield from explain_threshold(head.threshold, config.data.target, validates=validates)
     if head.coverage is not None and not validates:
-        yield from explain_coverage(head.coverage)
+        yield (
+            f"head.coverage: sets and intervals are chosen on validation rows, and data.validation is 0. Received: "
+            f"{head.coverage}. Set data.validation, or leave head.coverage out."
+        )
 
 
 def _find_contradictions_of_labels(data: DataConfig) -> Iterator[str]:

@@ -3,14 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    PrivateAttr,
-    StrictBool,
-    StrictInt,
-    StrictStr,
-)
+from pydantic import AfterValidator, Field, PrivateAttr, StrictBool, StrictInt, StrictStr
 
 from keras_transfer.config.section import Count, FileName, Name, Rate, Section, Share
 

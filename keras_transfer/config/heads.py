@@ -110,14 +110,6 @@ def explain_threshold(threshold: ThresholdConfig, target: str, *, validates: boo
         yield "head.threshold.positive: head.threshold.costs names both classes, so it changes nothing. Leave it out."
 
 
-def explain_coverage(coverage: float) -> Iterator[str]:
-    """Yield the problems with ``head.coverage`` in a recipe without validation rows."""
-    yield (
-        f"head.coverage: sets and intervals are chosen on validation rows, and data.validation is 0. Received: "
-        f"{coverage}. Set data.validation, or leave head.coverage out."
-    )
-
-
 def _explain_settings(name: str, section: type[Section], values: Mapping[str, Any]) -> Iterator[str]:
     try:
         section.model_validate(values)

@@ -47,10 +47,15 @@ def _is_visible(mark: str) -> bool:
 
 def find_twins(names: Iterable[str]) -> list[list[str]]:
     """Return the groups of two or more names that probably mean the same, each in order."""
+    return [sorted(group) for group in _group(dict.fromkeys(names)).values() if len(group) > 1]
+
+
+def _group(names: Iterable[str]) -> dict[str | Decimal, list[str]]:
+    """The names by their canonical form."""
     groups: dict[str | Decimal, list[str]] = {}
-    for name in dict.fromkeys(names):
+    for name in names:
         groups.setdefault(reduce_name(name), []).append(name)
-    return [sorted(group) for group in groups.values() if len(group) > 1]
+    return groups
 
 
 def choose_spellings(counts: Mapping[str, int], preferred: Sequence[str] = ()) -> dict[str, str]:
@@ -65,10 +70,7 @@ def choose_spellings(counts: Mapping[str, int], preferred: Sequence[str] = ()) -
         A mapping from each name to its spelling.
     """
     exact, chosen = set(preferred), {reduce_name(name): name for name in reversed(preferred)}
-    groups: dict[str | Decimal, list[str]] = {}
-    for name in counts:
-        groups.setdefault(reduce_name(name), []).append(name)
-    for key, group in groups.items():
+    for key, group in _group(counts).items():
         chosen.setdefault(key, min(group, key=lambda name: (not _is_clean(name), -counts[name], len(name), name)))
     return {name: name if name in exact else chosen[reduce_name(name)] for name in counts}
 

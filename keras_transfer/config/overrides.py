@@ -115,7 +115,7 @@ def _inside(expected: _Expected, key: str, values: Mapping[str, Any]) -> _Expect
         field = section.model_fields.get(key)
         if field is None:
             continue
-        by_name = next((marker for marker in field.metadata if isinstance(marker, ByName)), None)
+        by_name = ByName.of(field)
         if by_name is not None:
             value = values.get(key)
             return _Expected((by_name.choose({"name": value} if isinstance(value, str) else value),))

@@ -103,7 +103,7 @@ class GradualPolicyConfig(_HeadFirstConfig):
     )
 
 
-class _FewWeightsConfig(_StagesConfig):
+class FewWeightsConfig(_StagesConfig):
     """Keys of policies that train few weights of each stage, which need larger steps."""
 
     # Measured on text/bbc_headlines and on digits: docs/experiments.md.
@@ -111,7 +111,7 @@ class _FewWeightsConfig(_StagesConfig):
     stages: Stages | None = Field(default=None, description=_STAGES)
 
 
-class LoraPolicyConfig(_FewWeightsConfig):
+class LoraPolicyConfig(FewWeightsConfig):
     """Trains low-rank adapters in place of the weights of the stages."""
 
     name: Literal["lora"] = "lora"
@@ -121,19 +121,19 @@ class LoraPolicyConfig(_FewWeightsConfig):
     )
 
 
-class BatchNormPolicyConfig(_FewWeightsConfig):
+class BatchNormPolicyConfig(FewWeightsConfig):
     """Trains the BatchNorm layers of the stages alone."""
 
     name: Literal["batch_norm"] = "batch_norm"
 
 
-class LayerNormPolicyConfig(_FewWeightsConfig):
+class LayerNormPolicyConfig(FewWeightsConfig):
     """Trains the LayerNorm and RMSNorm layers of the stages alone."""
 
     name: Literal["layer_norm"] = "layer_norm"
 
 
-class BiasPolicyConfig(_FewWeightsConfig):
+class BiasPolicyConfig(FewWeightsConfig):
     """Trains the biases of the stages alone."""
 
     name: Literal["bias"] = "bias"

@@ -82,9 +82,8 @@ def _find_schema(task: object) -> type[RecipeConfig] | None:
     return SCHEMAS[nearest[0]] if nearest else None
 
 
-def _sections_by_name(schema: type[BaseModel]) -> Iterator[tuple[str, ByName]]:
-    for key, field in schema.model_fields.items():
-        yield from ((key, marker) for marker in field.metadata if isinstance(marker, ByName))
+def _sections_by_name(schema: type[BaseModel]) -> list[tuple[str, ByName]]:
+    return [(key, by_name) for key, field in schema.model_fields.items() if (by_name := ByName.of(field))]
 
 
 def _salvage(values: Mapping[str, Any], error: ValidationError, schema: type[RecipeConfig]) -> RecipeConfig | None:
@@ -197,7 +196,7 @@ def _section_at(path: Sequence[str], schema: type[BaseModel], values: Mapping[st
         if key.isdecimal():  # an item of a list, whose type the list's annotation names
             continue
         field = section.model_fields[key]
-        by_name = next((marker for marker in field.metadata if isinstance(marker, ByName)), None)
+        by_name = ByName.of(field)
         if by_name is not None:
             section = by_name.choose(values.get(key))
             continue

@@ -59,10 +59,6 @@ def is_set(section: Section, key: str) -> bool:
     return bool(getattr(section, key) != default)
 
 
-class NoSettings(Section):
-    """No settings."""
-
-
 class Configurable:
     """A part with its own settings, which a recipe gives next to its name.
 
@@ -73,8 +69,8 @@ class Configurable:
         ConfigError: A setting is unknown or has a wrong type.
     """
 
-    Settings: ClassVar[type[Section]] = NoSettings
-    """The settings that there are, each with a default."""
+    Settings: ClassVar[type[Section]] = Section
+    """The settings that there are, each with a default; none by default."""
 
     settings: Any
     """The settings given, an instance of :attr:`Settings`."""

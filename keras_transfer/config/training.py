@@ -2,13 +2,9 @@
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import (
-    Field,
-    StrictFloat,
-    StrictStr,
-)
+from pydantic import Field, StrictFloat, StrictStr
 
-from keras_transfer.config.section import Count, Rate, Section, Share
+from keras_transfer.config.section import Count, Rate, Section, Share, is_set
 
 # With few validation rows, the wrong epoch is chosen: docs/experiments.md, few labels.
 ENOUGH_TO_COMPARE_EPOCHS = 100
@@ -19,6 +15,8 @@ _BATCH_SIZE = (
     "examples per step, over all devices; auto: {most}, or with few training rows as many as make "
     f"{_STEPS_PER_EPOCH} steps per epoch, at least {_LEAST_BATCH}"
 )
+
+_LEARNING_RATE = "peak after warm-up; auto: as `keras-transfer find-lr` suggests"
 
 Keep = Literal["auto", "best", "last"]
 _KEEP = (
@@ -50,9 +48,7 @@ class TrainingConfig(Section):
         description="steps per update of the weights, by the mean of their gradients: as a batch_size of N times as "
         "many, in the memory of one",
     )
-    learning_rate: Rate | Literal["auto"] = Field(
-        default=1e-3, description="peak after warm-up; auto: as `keras-transfer find-lr` suggests"
-    )
+    learning_rate: Rate | Literal["auto"] = Field(default=1e-3, description=_LEARNING_RATE)
     schedule: Literal["cosine", "constant"] = Field(default="cosine", description="learning rate after the warm-up")
     warmup: Share = Field(default=0.1, description="share of a phase's steps in which the learning rate rises from 0")
     weight_decay: Annotated[StrictFloat, Field(ge=0.0)] = Field(
@@ -71,13 +67,9 @@ class TrainingConfig(Section):
     loss: StrictStr | None = Field(default=None, description="a loss given from Python in place of the head's")
     metrics: list[StrictStr] = Field(default=[], description="metrics given from Python beside the head's")
     optimizer: StrictStr | None = Field(default=None, description="an optimizer given from Python in place of AdamW")
-    keep: Keep = Field(
-        default="auto",
-        description=_KEEP,
-    )
+    keep: Keep = Field(default="auto", description=_KEEP)
     keep_metric: StrictStr = Field(
-        default="val_calibrated_loss",
-        description="the metric that the best epoch is chosen by, as in early_stopping",
+        default="val_calibrated_loss", description="the metric that the best epoch is chosen by, as in early_stopping"
     )
     early_stopping: EarlyStoppingConfig | None = Field(default=None, description="off by default")
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
@@ -120,7 +112,7 @@ class TrainingConfig(Section):
 
     @property
     def _names_keep_metric(self) -> bool:
-        return self.keep != "last" and self.keep_metric != TrainingConfig.model_fields["keep_metric"].default
+        return self.keep != "last" and is_set(self, "keep_metric")
 
 
 class TextTrainingConfig(TrainingConfig):
@@ -129,24 +121,17 @@ class TextTrainingConfig(TrainingConfig):
     _most_per_step: ClassVar[int] = 16
 
     # Texts are fine-tuned for few epochs from a head that is already good: docs/experiments.md, few labels.
-    keep: Keep = Field(
-        default="best",
-        description=_KEEP,
-    )
+    keep: Keep = Field(default="best", description=_KEEP)
 
     epochs: Count = Field(default=3, description="epochs of the last phase")
-    learning_rate: Rate | Literal["auto"] = Field(
-        default=3e-4, description="peak after warm-up; auto: as `keras-transfer find-lr` suggests"
-    )
+    learning_rate: Rate | Literal["auto"] = Field(default=3e-4, description=_LEARNING_RATE)
     batch_size: Count | Literal["auto"] = Field(default=16, description=_BATCH_SIZE.format(most=16))
 
 
 class PretrainingTrainingConfig(TextTrainingConfig):
     """How each phase is trained."""
 
-    learning_rate: Rate | Literal["auto"] = Field(
-        default=1e-4, description="peak after warm-up; auto: as `keras-transfer find-lr` suggests"
-    )
+    learning_rate: Rate | Literal["auto"] = Field(default=1e-4, description=_LEARNING_RATE)
 
 
 class SpeechTrainingConfig(TrainingConfig):
@@ -155,7 +140,5 @@ class SpeechTrainingConfig(TrainingConfig):
     _most_per_step: ClassVar[int] = 8
 
     epochs: Count = Field(default=5, description="epochs of the last phase")
-    learning_rate: Rate | Literal["auto"] = Field(
-        default=1e-4, description="peak after warm-up; auto: as `keras-transfer find-lr` suggests"
-    )
+    learning_rate: Rate | Literal["auto"] = Field(default=1e-4, description=_LEARNING_RATE)
     batch_size: Count | Literal["auto"] = Field(default=8, description=_BATCH_SIZE.format(most=8))

@@ -9,12 +9,12 @@ from keras_transfer.config.data import DataConfig, FileDataConfig, ImageDataConf
 from keras_transfer.config.policies import (
     BatchNormPolicyConfig,
     BiasPolicyConfig,
+    FewWeightsConfig,
     FullPolicyConfig,
     GradualPolicyConfig,
     HeadPolicyConfig,
     LastStagesPolicyConfig,
     LayerNormPolicyConfig,
-    LoraPolicyConfig,
     LpFtPolicyConfig,
     PolicyConfig,
 )
@@ -28,7 +28,7 @@ from keras_transfer.config.schema import (
     TextHeadConfig,
     TextPretrainingConfig,
 )
-from keras_transfer.config.section import Section, is_set
+from keras_transfer.config.section import is_set
 
 Unused = Iterator[tuple[str, str]]
 """Paths of keys, each with the reason why it would be unused."""
@@ -43,8 +43,8 @@ def find_unused(config: RecipeConfig) -> Unused:
         The path of a key, and the reason.
     """
     for path, reason in _find_meaningless(config):
-        section, key = _section_of(config, path)
-        if is_set(section, key):
+        name, _, key = path.rpartition(".")
+        if is_set(getattr(config, name), key):
             yield path, reason
 
 
@@ -56,15 +56,10 @@ def without_unused(config: RecipeConfig) -> RecipeConfig:
     """
     for path, _ in list(find_unused(config)):
         name, _, key = path.rpartition(".")
-        section, _ = _section_of(config, path)
+        section = getattr(config, name)
         default = type(section).model_fields[key].get_default(call_default_factory=True)
         config = config.model_copy(update={name: section.model_copy(update={key: default})})
     return config
-
-
-def _section_of(config: RecipeConfig, path: str) -> tuple[Section, str]:
-    name, _, key = path.rpartition(".")
-    return getattr(config, name), key
 
 
 def _find_meaningless(config: RecipeConfig) -> Unused:
@@ -75,11 +70,9 @@ def _find_meaningless(config: RecipeConfig) -> Unused:
     yield from _of_label_texts(config)
     yield from _of_data(config.data)
     if isinstance(config, TextPretrainingConfig) and not _draws_rows(config.data) and config.data.classes is None:
-        yield from ((f"data.{key}", "labels are only used to draw rows, and none are drawn") for key in _LABEL_KEYS)
+        reason = "labels are only used to draw rows, and none are drawn"
+        yield from ((f"data.{key}", reason) for key in ("label", "relabel"))
     yield from _of_distributions(config.distribution)
-
-
-_LABEL_KEYS = ("label", "relabel")
 
 
 def _solver(config: RecipeConfig) -> str | None:
@@ -160,8 +153,7 @@ def _of_caches(config: RecipeConfig) -> Unused:
 
 def _trains_all_stages(policy: PolicyConfig) -> bool:
     """Whether no phase has frozen stages."""
-    few = LoraPolicyConfig | BatchNormPolicyConfig | LayerNormPolicyConfig | BiasPolicyConfig
-    return isinstance(policy, FullPolicyConfig) or (isinstance(policy, few) and policy.stages is None)
+    return isinstance(policy, FullPolicyConfig) or (isinstance(policy, FewWeightsConfig) and policy.stages is None)
 
 
 def _of_views(config: RecipeConfig) -> Unused:

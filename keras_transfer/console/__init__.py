@@ -6,9 +6,9 @@ Names are imported at their first use: `keras-transfer list` needs no tables, wh
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from keras_transfer.console.tables import make_console, make_progress, print_table, table_width, track
+    from keras_transfer.console.tables import make_console, make_progress, print_line, print_table, table_width, track
 
-__all__ = ["make_console", "make_progress", "print_table", "table_width", "track"]
+__all__ = ["make_console", "make_progress", "print_line", "print_table", "table_width", "track"]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ import click
 
 from keras_transfer.console.streams import take_streams
 from keras_transfer.console.text import printable
-from keras_transfer.errors import TransferError
+from keras_transfer.errors import TransferError, first_line
 
 _LONG_COMMANDS = ("run", "launch")
 """What they do is worth more than what they print: their exit codes do not reflect lost output."""
@@ -85,5 +85,5 @@ def _describe(error: Exception) -> str | None:
         received = repr(getattr(error, "object", ""))[-300:]
         return f"a name or a text is not valid UTF-8. Received: {received}. Rename the file, or save it as UTF-8."
     if isinstance(error, OSError):
-        return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:500]}"
+        return f"{type(error).__name__}: {first_line(error)[:500]}"
     return None

@@ -31,6 +31,11 @@ def make_console() -> Console:
     return _SafeConsole()
 
 
+def print_line(text: object, console: Console) -> None:
+    """Print a text as it is. The terminal itself wraps long lines, so that they can be copied as a whole."""
+    console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
+
+
 def print_table(
     headings: Sequence[str],
     rows: Sequence[Sequence[str]],
@@ -115,8 +120,7 @@ def _print_list(headings: Sequence[str], rows: Sequence[Sequence[str]], console:
             line = f"{line}, {cell}" if line else cell
         lines += [f"  {line}"] if line else []
     for line in lines:
-        # The terminal itself wraps long lines, so that they can be copied as a whole.
-        console.print(_cell(line), soft_wrap=True)
+        print_line(one_line(line), console)
 
 
 def track(items: Iterable[_Item], description: str, total: int) -> Iterator[_Item]:

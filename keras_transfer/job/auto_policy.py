@@ -4,21 +4,14 @@ import time
 from dataclasses import replace
 from typing import cast
 
-import numpy as np
-from numpy.typing import NDArray
-
 from keras_transfer.config.policies import AutoPolicyConfig
 from keras_transfer.console import track
-from keras_transfer.data.readers.base import steps_per_epoch
 from keras_transfer.heads import TargetHead
 from keras_transfer.heads.solver import Folds
 from keras_transfer.job.job import Job
 from keras_transfer.job.policy_choice import Choice, Trial, choose, cross_validate, try_on
 from keras_transfer.job.time_estimates import Speed, Work, count_folds, estimate_seconds, find_affordable
-from keras_transfer.training.phase import Inputs
-from keras_transfer.training.policies import Phase
 
-_Rows = NDArray[np.int64]
 _TIMED_ROWS = 64
 
 
@@ -87,25 +80,12 @@ def _try(job: Job) -> list[Trial]:
     train, folds, head = job.splits.train, _folds(job), cast(TargetHead, job.model.head)
     if job.baseline is None or job.baseline.head.held_out is None:
         return []
-    candidate, training = job.with_policy("last_stages"), job.config.training
+    candidate = job.with_policy("last_stages")
     (phase,) = candidate.phases
-    inputs = track((_fold(candidate, phase, *fold) for fold in folds), "trying last_stages", len(folds))
-    steps = phase.epochs * max(steps_per_epoch(len(learned), training.most_per_step) for learned, _ in folds)
-    predicted = cross_validate(job.model, phase, inputs, config=training, steps=steps)
-    rows = np.concatenate([_in_order(job, held_out) for _, held_out in folds])
+    batches, epochs = candidate.batches, range(phase.epochs)
+    parts = (batches.fold_inputs(phase, epochs, *fold) for fold in folds)
+    inputs, steps = track(parts, "trying last_stages", len(folds)), phase.epochs * batches.fold_steps(folds)
+    predicted = cross_validate(job.model, phase, inputs, config=job.config.training, steps=steps)
+    rows = batches.held_out_order(folds)
     targets, held_out = train.targets[rows], job.baseline.head.held_out[rows]
     return [try_on("head", head, held_out, targets), try_on("last_stages", head, predicted, targets)]
-
-
-def _in_order(job: Job, held_out: _Rows) -> _Rows:
-    """Held-out rows in the order of an evaluation."""
-    split = job.splits.train.fold(held_out)
-    order = job.reader.evaluation_order(split, batch_size=job.config.training.most_per_step)
-    return held_out[np.concatenate(order)]
-
-
-def _fold(job: Job, phase: Phase, rows: _Rows, held_out: _Rows) -> Inputs:
-    train = job.splits.train
-    part = replace(job, splits=replace(job.splits, train=train.fold(rows), validation=train.fold(held_out)))
-    inputs = part.batches.inputs(phase, range(phase.epochs))
-    return replace(inputs, batches=job.distribution.feed(inputs.batches))

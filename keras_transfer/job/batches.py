@@ -1,7 +1,7 @@
 """The batches of a job: of examples or, if the stages next to the input are frozen, of their cached features."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import keras
@@ -16,12 +16,14 @@ from keras_transfer.data.splits.splits import Split, Splits
 from keras_transfer.distribution import Distribution
 from keras_transfer.frozen.cache import FeatureCache
 from keras_transfer.heads.evaluation import predict
+from keras_transfer.heads.solver import Folds
 from keras_transfer.model import TransferModel
 from keras_transfer.networks.types import Batches, Tensor, Tensors
 from keras_transfer.training.phase import Inputs
 from keras_transfer.training.policies import Phase
 
 Floats = NDArray[np.float32]
+Rows = NDArray[np.int64]
 
 _PREDICT_BATCH = 256
 
@@ -75,6 +77,25 @@ class BatchMaker:
             share=self.distribution.share,
         )
         return self._whole(phase, batches)
+
+    def fold_inputs(self, phase: Phase, epochs: range, learned: Rows, held_out: Rows) -> Inputs:
+        """Return what :meth:`inputs` does, with some of the training rows to learn from, and others for validation."""
+        train = self.splits.train
+        splits = replace(self.splits, train=train.fold(learned), validation=train.fold(held_out))
+        inputs = replace(self, splits=splits).inputs(phase, epochs)
+        return replace(inputs, batches=self.distribution.feed(inputs.batches))
+
+    def fold_steps(self, folds: Folds) -> int:
+        """Return the steps per epoch on the fold with the most rows to learn from."""
+        return max(steps_per_epoch(len(learned), self._batch_size) for learned, _ in folds)
+
+    def held_out_order(self, folds: Folds) -> Rows:
+        """Return the held-out rows of all folds in the order of their evaluations."""
+        orders = []
+        for _, rows in folds:
+            batches = self.reader.evaluation_order(self.splits.train.fold(rows), batch_size=self._batch_size)
+            orders.append(rows[np.concatenate(batches)])
+        return np.concatenate(orders)
 
     def _view_inputs(self, phase: Phase, epochs: range, skip: int) -> Inputs:
         """The same as :meth:`_feature_inputs` without storing features: the whole model, with the same views."""

@@ -246,17 +246,17 @@ class Job:
         monitor = find_monitors(self.config.training, self.model.head, self.custom).keep
         best = BestWeights(monitor if keeps_best else None)
         state = RunState(best, observers or Observers(), checkpoints, self.distribution, self.custom)
-        resumes = checkpoints is not None and checkpoints.resumes
-        baseline = self.measured if resumes else self._with_curve(self.baseline)
-        held_out = checkpoints.state_of("held_out") if checkpoints and resumes else self._hold_out(baseline)
-        if checkpoints and resumes:
-            untrained = checkpoints.state_of("untrained")
+        if checkpoints is not None and checkpoints.resumes:
+            self._check_position(checkpoints.position)
+            baseline = self.measured
+            held_out, untrained = checkpoints.state_of("held_out"), checkpoints.state_of("untrained")
         else:
-            untrained = self.task.predict_untrained(self._describe_model(frozen=len(self.model.backbone.stages)))
+            baseline = self._with_curve(self.baseline)
+            held_out = self._hold_out(baseline)
+            untrained = self.task.predict_untrained(self._describe_model(frozen=self._stages))
         watch, start = Stopwatch(), Position()
         if checkpoints is not None:
             start = checkpoints.position
-            self._check_position(start, resumes)
             checkpoints.add("weights", Variables("weights", self.model.trainer.variables))
             checkpoints.add("custom", self.custom)
             checkpoints.add("best_weights", best)
@@ -305,10 +305,10 @@ class Job:
             seed=self.config.seed,
         )
 
-    def _check_position(self, start: Position, resumes: bool) -> None:
+    def _check_position(self, start: Position) -> None:
         """Refuse a checkpoint of another plan, which would silently skip phases."""
         count = len(self.phases)
-        if not resumes or (
+        if (
             start.phase < count
             and start.epoch <= self.phases[start.phase].epochs
             and start.step <= self.batches.steps

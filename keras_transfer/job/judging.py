@@ -7,13 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_transfer.console import track
-from keras_transfer.data.readers.base import steps_per_epoch
 from keras_transfer.data.splits.splits import Split
 from keras_transfer.frozen.baseline import Baseline
 from keras_transfer.heads import TargetHead
 from keras_transfer.heads.evaluation import Report, measure_gain
 from keras_transfer.heads.solver import Folds
-from keras_transfer.job.batches import BatchMaker
+from keras_transfer.job.batches import BatchMaker, Rows
 from keras_transfer.job.policy_choice import cross_validate
 from keras_transfer.tasks.records import Evaluation
 from keras_transfer.training.phase import Inputs, restored
@@ -24,8 +23,6 @@ MOST_ROWS = 100
 
 FOLDS = 3
 """Each has two thirds of the rows: together they take twice as long as the training itself."""
-
-_Rows = NDArray[np.int64]
 
 
 def predict_held_out(
@@ -44,29 +41,23 @@ def predict_held_out(
     model, train, config = batches.model, batches.splits.train, batches.config.training
     head, weights = cast(TargetHead, model.head), batches.weights(train)
 
-    def learn(rows: _Rows, held_out: _Rows) -> Inputs:
+    def learn(rows: Rows, held_out: Rows) -> Inputs:
         if baseline is not None:
             features = baseline.features["train"][rows]
             solved = head.solve_like(
                 baseline.head, features, train.targets[rows], weights[rows], baseline.label_features
             )
             replace(baseline, head=solved).put_on(model)
-        splits = replace(batches.splits, train=train.fold(rows), validation=train.fold(held_out))
-        inputs = replace(batches, splits=splits).inputs(phase, epochs)
-        return replace(inputs, batches=batches.distribution.feed(inputs.batches))
+        return batches.fold_inputs(phase, epochs, rows, held_out)
 
-    size = config.most_per_step
-    steps = phase.epochs * max(steps_per_epoch(len(rows), size) for rows, _ in folds)
+    steps = phase.epochs * batches.fold_steps(folds)
     with restored(model.trainer.variables):
         parts = track((learn(*fold) for fold in folds), "calibrating on held-out rows", len(folds))
         predicted = cross_validate(model, phase, parts, config=config, steps=steps)
     if not np.isfinite(predicted).all():
         return None
-    # Evaluation batches have another order.
-    orders = [batches.reader.evaluation_order(train.fold(rows), batch_size=size) for _, rows in folds]
-    order = np.concatenate([rows[np.concatenate(own)] for (_, rows), own in zip(folds, orders, strict=True)])
     joined = np.empty_like(predicted)
-    joined[order] = predicted
+    joined[batches.held_out_order(folds)] = predicted
     return joined
 
 

@@ -33,10 +33,8 @@ class Trial:
     """The result of a candidate on held-out rows.
 
     Attributes:
-        policy: Its name.
         losses: ``float64[rows]``, the loss of each row.
         figure: The metric by which models of this kind are compared.
-        value: The value of the metric.
     """
 
     policy: str
@@ -46,7 +44,7 @@ class Trial:
 
     @property
     def loss(self) -> float:
-        """The mean loss."""
+        """The mean of :attr:`losses`."""
         return float(self.losses.mean())
 
     def lead(self, other: "Trial") -> float:
@@ -80,22 +78,18 @@ def cross_validate(
 
     Args:
         model: Its weights and random states are restored exactly afterwards.
-        phase: Defines what trains.
         folds: For each fold, the model to train (always the same one), the batches of a whole phase, and the held-out
             rows for validation.
-        config: How to train.
-        steps: Steps of the phase.
 
     Returns:
         ``float32[n, outputs]`` predictions for the held-out rows of all folds, concatenated.
     """
-    predicted, is_compiled = [], False
+    predicted: list[Floats] = []
     for inputs in folds:
         trainer = inputs.trainer
         # Compiled once: tracing takes TensorFlow as long as a dozen steps.
-        if not is_compiled:
+        if not predicted:
             apply_phase(model, phase, config=config, trainer=trainer, steps=steps)
-            is_compiled = True
         with restored([*model.trainer.variables, *trainer.optimizer.variables]):
             expect_batches(trainer.optimizer, inputs.batches)
             trainer.fit(inputs.batches, shuffle=False, verbose=0)
@@ -109,10 +103,8 @@ class Choice:
 
     Attributes:
         policy: head, last_stages or lp_ft.
-        reason: The reason for it.
         trials: Results of cross-validation, one per tried candidate.
         estimates: Seconds by policy, including the time for choosing.
-        budget_seconds: The budget, or None.
     """
 
     policy: str

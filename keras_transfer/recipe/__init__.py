@@ -8,7 +8,6 @@ from keras_transfer.recipe.base import (
     TextClassification,
     TextPretraining,
 )
-from keras_transfer.recipe.spec import with_absolute_paths
 
 __all__ = [
     "AudioClassification",
@@ -17,5 +16,4 @@ __all__ = [
     "SpeechToText",
     "TextClassification",
     "TextPretraining",
-    "with_absolute_paths",
 ]

@@ -1,6 +1,7 @@
 """The public recipe classes: one class with the logic, and a thin subclass for each task."""
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,10 +14,11 @@ from keras_transfer.backbones.images.load import name_backbone
 from keras_transfer.config.catalog import find_recipe
 from keras_transfer.config.recipe_file import apply_overrides, expand_names, parse_recipe, read_recipe
 from keras_transfer.config.schema import RecipeConfig
+from keras_transfer.console import print_line
 from keras_transfer.data.augmentation.from_python import name_augmentation
 from keras_transfer.data.sources.python_objects import name_objects
 from keras_transfer.data.splits.splits import Splits
-from keras_transfer.distribution import distribute
+from keras_transfer.distribution import Distribution, distribute
 from keras_transfer.errors import ConfigError
 from keras_transfer.export import EXPORTERS, make_exporters
 from keras_transfer.heads import name_head
@@ -25,7 +27,7 @@ from keras_transfer.job.job import Job
 from keras_transfer.job.time_estimates import describe_estimates
 from keras_transfer.networks.types import Loss, Metric, Optimizer
 from keras_transfer.recipe.auditing import audit_recipe, find_in_data
-from keras_transfer.recipe.fitting import Extras, fit_recipe
+from keras_transfer.recipe.fitting import fit_recipe
 from keras_transfer.recipe.prepare import prepare_job, resolve_policy, session
 from keras_transfer.recipe.source_task import find_task, names_recipe
 from keras_transfer.recipe.spec import RecipeSpec
@@ -164,6 +166,15 @@ class Recipe:
         """Return a recipe with other settings for the same data."""
         return self._from_spec(self._spec.with_config(config))
 
+    @contextlib.contextmanager
+    def _session(self, console: Console | None) -> Iterator[tuple[RecipeSpec, Distribution]]:
+        """The recipe with its precision, and the devices of this process alone."""
+        with (
+            distribute(self.config, connect=False) as distribution,
+            session(self._spec, distribution, console) as current,
+        ):
+            yield current, distribution
+
     def prepare(self, console: Console | None = None) -> Job:
         """Do everything that comes before training: read and scan the data, load the weights, plan the phases.
 
@@ -179,10 +190,7 @@ class Recipe:
         Raises:
             TransferError: The first problem that is found.
         """
-        with (
-            distribute(self.config, connect=False) as distribution,
-            session(self._spec, distribution, console) as current,
-        ):
+        with self._session(console) as (current, distribution):
             return prepare_job(current, distribution, console)
 
     def check(self, console: Console | None = None) -> None:
@@ -195,16 +203,12 @@ class Recipe:
             TransferError: The first problem that is found.
         """
         make_trackers(self.config.trackers)  # each says if its package is not installed
-        with (
-            distribute(self.config, connect=False) as distribution,
-            session(self._spec, distribution, console) as current,
-        ):
+        with self._session(console) as (current, distribution):
             job = prepare_job(current, distribution, console, on_data=_print_findings(current, console))
             if self.config.policy.name == "auto":
                 estimates = estimate(job)
                 if console:
-                    line = f"Policy: auto; about {describe_estimates(estimates)}"
-                    console.print(line, highlight=False, soft_wrap=True)
+                    print_line(f"Policy: auto; about {describe_estimates(estimates)}", console)
 
     def audit(self, out: str | Path | None = None, *, console: Console | None = None) -> Audit:
         """Look for problems of the data: broken, odd and repeated examples, and labels that look wrong.
@@ -222,10 +226,7 @@ class Recipe:
         Raises:
             TransferError: The data cannot be read, or the network cannot be loaded.
         """
-        with (
-            distribute(self.config, connect=False) as distribution,
-            session(self._spec, distribution, None) as current,
-        ):
+        with self._session(None) as (current, distribution):
             found = audit_recipe(current, distribution, previews=out is not None)
         if console:
             found.print(console)
@@ -246,10 +247,7 @@ class Recipe:
         Raises:
             TransferError: The recipe, its data or its weights have a problem, or no phase has a learning rate.
         """
-        with (
-            distribute(self.config, connect=False) as distribution,
-            session(self._spec, distribution, console) as current,
-        ):
+        with self._session(console) as (current, distribution):
             job, _ = resolve_policy(prepare_job(current, distribution, console), console)
             return job.find_learning_rate()
 
@@ -281,7 +279,7 @@ class Recipe:
             TrainingError: The loss became NaN or infinite; the last good weights are in the run folder.
             RunInterrupted: The process received SIGTERM; the run can be resumed.
         """
-        return fit_recipe(self._spec, out, resume=resume, console=console, extras=Extras(callbacks, trackers))
+        return fit_recipe(self._spec, out, resume=resume, console=console, callbacks=callbacks, trackers=trackers)
 
 
 class AudioClassification(Recipe):
@@ -358,8 +356,7 @@ def _print_findings(spec: RecipeSpec, console: Console | None) -> Callable[[Spli
         findings = find_in_data(spec, splits)
         if findings:
             print_findings(findings, console)
-            line = "`keras-transfer audit` lists all of them, and finds outliers and suspicious labels."
-            console.print(line, highlight=False, soft_wrap=True)
+            print_line("`keras-transfer audit` lists all of them, and finds outliers and suspicious labels.", console)
 
     return on_data
 

@@ -12,10 +12,11 @@ from rich.console import Console
 
 from keras_transfer.config.recipe_file import read_recipe, write_recipe
 from keras_transfer.config.schema import RecipeConfig
-from keras_transfer.console import print_table
+from keras_transfer.console import print_line, print_table
 from keras_transfer.errors import CheckpointError
-from keras_transfer.recipe import Recipe, with_absolute_paths
+from keras_transfer.recipe.base import Recipe
 from keras_transfer.recipe.resume_checks import check_recipe
+from keras_transfer.recipe.spec import with_absolute_paths
 from keras_transfer.report.page import try_to_write_page
 from keras_transfer.report.pooled import write_pooled_page
 from keras_transfer.report.terminal import print_confusion
@@ -149,4 +150,4 @@ def _print(result: CrossValidation, console: Console) -> None:
     if "confusion" in result.summary:
         names = result.runs[0].target.names
         print_confusion(names, result.summary["confusion"], f"Confusion over {len(result.runs)} runs", console)
-    console.print(f"Summary: {result.folder / SUMMARY}", highlight=False, markup=False, soft_wrap=True)
+    print_line(f"Summary: {result.folder / SUMMARY}", console)

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from keras_transfer.config.recipe_file import parse_recipe
 from keras_transfer.config.records import find_problem
+from keras_transfer.console import print_line
 from keras_transfer.data.splits.splits import Splits
 from keras_transfer.distribution import Distribution, describe_environment, distribute, is_chief
 from keras_transfer.errors import CheckpointError, ConfigError, TrainingError, TransferWarning
@@ -98,20 +99,14 @@ class _Ended:
     predicted: Mapping[str, Floats] | None = None
 
 
-@dataclass(frozen=True)
-class Extras:
-    """Arguments of a run from Python, in addition to its recipe.
-
-    Attributes:
-        trackers: Trackers, objects or names, in addition to those of the recipe.
-    """
-
-    callbacks: Sequence[keras.callbacks.Callback] = ()
-    trackers: Sequence[Tracker | str] = ()
-
-
 def fit_recipe(
-    spec: RecipeSpec, out: str | Path | None, *, resume: bool, console: Console | None, extras: Extras | None = None
+    spec: RecipeSpec,
+    out: str | Path | None,
+    *,
+    resume: bool,
+    console: Console | None,
+    callbacks: Sequence[keras.callbacks.Callback],
+    trackers: Sequence[Tracker | str],
 ) -> Run:
     """Train, evaluate and export the model.
 
@@ -119,17 +114,17 @@ def fit_recipe(
         out: The run folder: new or empty; by default ``runs/<task>-<date>-<time>``.
         resume: Continue the interrupted run in ``out``.
         console: Prints progress; None for silence.
+        trackers: Objects or names, in addition to the trackers of the recipe.
 
     Raises:
         TransferError: See :meth:`Recipe.fit`.
     """
     if spec.config.data.is_several_runs:
         raise ConfigError("data.folds and data.repeats make several runs. Use cross_validate(recipe, out).")
-    extras = extras or Extras()
-    callbacks = UserCallbacks(extras.callbacks)
+    called = UserCallbacks(callbacks)
     if not is_chief(spec.config):
-        return _assist(spec, out, resume, callbacks)
-    trackers = make_trackers(spec.config.trackers, extras.trackers)
+        return _assist(spec, out, resume, called)
+    made = make_trackers(spec.config.trackers, trackers)
     folder = choose_folder(spec.task.name, out, resume=resume)
     found, ended = "none", _Ended()
     if resume:
@@ -137,11 +132,11 @@ def fit_recipe(
     else:
         prepare_folder(folder)
     if found != "finished":
-        observers = Observers(Trackers([*_own_trackers(folder), *trackers]), callbacks)
+        observers = Observers(Trackers([*_own_trackers(folder), *made]), called)
         with _output(spec, folder, folder) as output:
             ended = _train_and_evaluate(spec, output, observers, resume, console)
     elif console:
-        console.print(f"The run in {folder} is finished.", highlight=False, soft_wrap=True)
+        print_line(f"The run in {folder} is finished.", console)
     CheckpointStore(folder / CHECKPOINTS).clear()
     run = Run(folder)
     if run.config.report and not (found == "finished" and (folder / REPORT).exists()):
@@ -161,7 +156,7 @@ def _export(run: Run, exporters: Sequence[Exporter], ended: _Ended, console: Con
     for exporter in exporters:
         target, proof = run.export(format=exporter, data=ended.loaded)
         if console:
-            console.print(f"{exporter.title}: {target} ({proof})", highlight=False, soft_wrap=True)
+            print_line(f"{exporter.title}: {target} ({proof})", console)
 
 
 def _own_trackers(folder: Path) -> list[Tracker]:
@@ -247,7 +242,7 @@ def _find_state(
     if console:
         position = state["position"]
         place = ", ".join(f"{part} {position[part] + 1}" for part in ("phase", "epoch", "step"))
-        console.print(f"Resumed from {name} at {place}", highlight=False)
+        print_line(f"Resumed from {name} at {place}", console)
     return state
 
 
@@ -337,15 +332,14 @@ def _evaluate(writer: RunWriter, job: Job, trained: Trained, trackers: Trackers,
     if console is None:
         return evaluation
     if trained.baseline and trained.baseline.head.uses_hints:
-        console.print(
+        print_line(
             "The solved head also used the label names, because they improved accuracy on held-out texts. "
             "head.label_texts=none leaves them out.",
-            highlight=False,
-            soft_wrap=True,
+            console,
         )
     if evaluation.reports:
         print_report(evaluation.reports[-1], console)
     if isinstance(curve, LearningCurve):
         print_learning_curve(curve, console)
-    console.print(f"Run folder: {writer.folder}", highlight=False, soft_wrap=True)
+    print_line(f"Run folder: {writer.folder}", console)
     return evaluation

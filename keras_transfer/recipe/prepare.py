@@ -1,7 +1,7 @@
 """Prepare a recipe for training: every error that can be found before training is raised here."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -9,6 +9,7 @@ from rich.console import Console
 from keras_transfer.config.from_python import read_mark
 from keras_transfer.config.schema import RecipeConfig
 from keras_transfer.config.weights import Weights
+from keras_transfer.console import print_line
 from keras_transfer.console.text import printable
 from keras_transfer.data.checks.broken import Scan
 from keras_transfer.data.readers.base import Reader
@@ -156,10 +157,10 @@ def _print_data(source: str, splits: Splits, scanned: Scan, console: Console) ->
     _print_lines((*scanned.notes, *splits.notes), console)
 
 
-def _print_lines(lines: Any, console: Console | None) -> None:
+def _print_lines(lines: Iterable[object], console: Console | None) -> None:
     if console:
         for line in lines:
-            console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
+            print_line(line, console)
 
 
 @contextlib.contextmanager
@@ -177,8 +178,7 @@ def session(spec: RecipeSpec, distribution: Distribution, console: Console | Non
             lambda: spec.task.load_backbone(spec.config, Weights.RANDOM, spec.given),
             batch_size=spec.config.training.most_per_step,
         )
-        if console:
-            console.print(str(found), highlight=False, soft_wrap=True)
+        _print_lines([found], console)
         training = spec.config.training.model_copy(update={"precision": found.precision})
         spec = spec.with_config(spec.config.model_copy(update={"training": training}))
     with device_session(spec.config, distribution):
@@ -192,7 +192,7 @@ def resolve_policy(job: Job, console: Console | None) -> tuple[Job, Choice | Non
     job, choice = choose_policy(job)
     summaries = summarize(job.model, job.phases)
     if console:
-        console.print(str(choice), highlight=False, soft_wrap=True)
+        print_line(choice, console)
         print_plan(summaries, len(job.model.backbone.stages), console)
     return job, choice
 
@@ -202,8 +202,7 @@ def resolve_learning_rate(job: Job, console: Console | None) -> Job:
     if job.config.training.learning_rate != "auto" or all(phase.solve for phase in job.phases):
         return job
     found = job.find_learning_rate()
-    if console:
-        console.print(str(found), highlight=False, soft_wrap=True)
+    _print_lines([found], console)
     return job.with_learning_rate(found.learning_rate)
 
 
@@ -211,4 +210,4 @@ def print_time(choice: Mapping[str, Any], seconds: float, console: Console | Non
     """Print how long a run took, if its time was estimated."""
     if console:
         estimate = choice["estimated_seconds"][choice["policy"]]
-        console.print(f"Time: {seconds:.0f} s (estimated: about {estimate:.0f} s)", highlight=False)
+        print_line(f"Time: {seconds:.0f} s (estimated: about {estimate:.0f} s)", console)

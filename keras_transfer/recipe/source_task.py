@@ -87,7 +87,7 @@ def _read_section(task: Task, source: str, overrides: Sequence[str]) -> Any:
         return known.model_validate({"source": source})
 
 
-_OTHERS = frozenset((*TABLE_SUFFIXES, ".json", ".arrow", ".md", ".yaml", ".yml"))
+_OTHERS = frozenset((*TABLE_SUFFIXES, *_SUFFIXES, ".json", ".arrow", ".md"))
 
 
 def may_hold(name: str, config: DataConfig) -> bool:

@@ -15,7 +15,7 @@ from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.readers.texts import TOKENIZER
 from keras_transfer.data.targets.base import Target
 from keras_transfer.distribution import prepare_backend
-from keras_transfer.errors import CheckpointError
+from keras_transfer.errors import CheckpointError, first_line
 from keras_transfer.frozen.learning_curve import LearningCurve, NoLearningCurve, read_learning_curve
 from keras_transfer.heads.evaluation import Report, predict
 from keras_transfer.model import with_features
@@ -148,8 +148,7 @@ class StoredRun:
             kind = self.task.report_type(self)
             reports = {name: check_report(kind.from_json(name, values)) for name, values in metrics.items()}
         except WRONG_TYPES as error:
-            reason = str(error).splitlines()[0]
-            raise damaged(file, f"{reason} is missing or has the wrong type") from error
+            raise damaged(file, f"{first_line(error)} is missing or has the wrong type") from error
         check_file(self.folder, METRICS)
         return reports
 

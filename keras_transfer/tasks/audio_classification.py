@@ -1,41 +1,32 @@
 """Recordings in; one class out of several, labels or numbers out."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
 
-from keras_transfer.backbones import BACKBONES
 from keras_transfer.backbones.audio.base import AudioBackbone
 from keras_transfer.backbones.audio.load import load_audio_backbone, load_audio_copy
-from keras_transfer.backbones.images.load import is_elsewhere
 from keras_transfer.config.schema import AudioClassificationConfig
 from keras_transfer.config.weights import Weights
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.readers.recordings import AudioReader
 from keras_transfer.data.splits.splits import Split, Splits
-from keras_transfer.explain import Explanation, Shown, open_model
+from keras_transfer.explain import Shown
 from keras_transfer.explain.recordings import explain_recordings, to_shown
-from keras_transfer.explain.records import Explained
 from keras_transfer.model import TransferModel
 from keras_transfer.tasks.recordings import RecordingTask
 from keras_transfer.tasks.records import FinishedRun, Given
-from keras_transfer.tasks.targets import TargetTask
+from keras_transfer.tasks.targets import HeatMapTask
 
 
-class AudioClassificationTask(RecordingTask, TargetTask):
+class AudioClassificationTask(RecordingTask, HeatMapTask):
     """A class, labels or numbers for each recording."""
 
     name = "audio_classification"
     config_class = AudioClassificationConfig
+    explain_examples = staticmethod(explain_recordings)
     # Longer recordings are cropped in any case: at random positions, unless the section sets something else.
     augmentation_off: ClassVar[Mapping[str, Any]] = {}
-
-    def known_names(self, values: Mapping[str, Any]) -> Mapping[str, Iterable[str]]:
-        """Return the names of backbones, unless the recipe names a preset or a folder."""
-        backbone = values.get("backbone")
-        if isinstance(backbone, Mapping) and is_elsewhere(backbone.get("name")):
-            return {}
-        return {"backbone.name": BACKBONES}
 
     def load_backbone(self, config: Any, weights: Weights, given: Given) -> AudioBackbone:
         """Load a network for recordings, or one for images of spectrograms."""
@@ -74,16 +65,10 @@ class AudioClassificationTask(RecordingTask, TargetTask):
         sized = backbone.for_samples(cast(AudioReader, reader).samples, config.data.padding)
         return super().build_model(config, sized, splits, reader)
 
-    def explain(self, run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]) -> Sequence[Explanation]:
-        """Compute heat maps over time and frequency."""
-        names, explained = _explain(run, examples, outputs)
-        return [one.to_explanation(name, own) for name, own, one in zip(examples.names, names, explained, strict=True)]
-
     def show(self, run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]) -> Sequence[Shown]:
         """Encode recordings to be played, and draw spectrograms, alone and under heat maps."""
-        names, explained = _explain(run, examples, outputs)
         rate = run.record["sample_rate"]
-        return [to_shown(name, own, one, rate) for name, own, one in zip(examples.names, names, explained, strict=True)]
+        return [to_shown(*explained, rate) for explained in self.compute_maps(run, examples, outputs)]
 
     def restore_reader(self, run: FinishedRun) -> Reader:
         """Make a reader of as many samples as the model was trained on."""
@@ -96,12 +81,3 @@ class AudioClassificationTask(RecordingTask, TargetTask):
             seed=run.config.seed,
             max_seconds=data.max_seconds,
         )
-
-
-def _explain(
-    run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]
-) -> tuple[list[tuple[str, ...]], list[Explained]]:
-    """The names of the outputs of each recording, and their explanations."""
-    every, signed = run.target.names, run.head.evidence_has_sign
-    explained = explain_recordings(open_model(run.model), run.reader, examples, outputs, len(every), signed=signed)
-    return [tuple(every[output] for output in row) for row in outputs], explained

@@ -106,7 +106,7 @@ class Task(ABC):
         return ()
 
     def preview(self, examples: Any, row: int) -> bytes | str:
-        """Return a preview of an example: a small JPEG image or the start of a text; by default None.
+        """Return a preview of an example: a small JPEG image or the start of a text; by default an empty text.
 
         Args:
             examples: As :meth:`scan` returns them.

@@ -1,11 +1,11 @@
 """Images in; one class out of several, labels or numbers out."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any
 
 from keras_transfer.audit.images import audit_images
-from keras_transfer.backbones import BACKBONES, ImageBackbone
-from keras_transfer.backbones.images.load import is_elsewhere, load_copy, load_image_backbone
+from keras_transfer.backbones import ImageBackbone
+from keras_transfer.backbones.images.load import load_copy, load_image_backbone
 from keras_transfer.config.schema import ImageClassificationConfig
 from keras_transfer.config.weights import Weights
 from keras_transfer.data.checks.broken import Scan
@@ -19,26 +19,19 @@ from keras_transfer.data.inputs import ImageInputs
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.readers.images import ImageReader
 from keras_transfer.data.splits.splits import Split, Splits
-from keras_transfer.explain import Explanation, Shown, open_model
+from keras_transfer.explain import Shown
 from keras_transfer.explain.images import explain_images, to_shown
-from keras_transfer.explain.records import Explained
 from keras_transfer.storage.cache_store import cache_folder
 from keras_transfer.tasks.records import FinishedRun, Given
-from keras_transfer.tasks.targets import TargetTask
+from keras_transfer.tasks.targets import HeatMapTask
 
 
-class ImageClassificationTask(TargetTask):
+class ImageClassificationTask(HeatMapTask):
     """A class, labels or numbers for each image."""
 
     name = "image_classification"
     config_class = ImageClassificationConfig
-
-    def known_names(self, values: Mapping[str, Any]) -> Mapping[str, Iterable[str]]:
-        """Return the names of backbones, unless the recipe names a preset, a file or an object."""
-        backbone = values.get("backbone")
-        if isinstance(backbone, Mapping) and is_elsewhere(backbone.get("name")):
-            return {}
-        return {"backbone.name": BACKBONES}
+    explain_examples = staticmethod(explain_images)
 
     def scan(self, config: Any, splits: Sequence[Split]) -> Scan:
         """Scan every image; results of earlier scans are cached."""
@@ -71,27 +64,12 @@ class ImageClassificationTask(TargetTask):
     def inputs(self, config: Any) -> ImageInputs:
         return ImageInputs(config.data)
 
-    def explain(self, run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]) -> Sequence[Explanation]:
-        names, explained = _explain(run, examples, outputs)
-        return [one.to_explanation(name, own) for name, own, one in zip(examples.names, names, explained, strict=True)]
-
     def show(self, run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]) -> Sequence[Shown]:
         """Draw thumbnails, alone and under heat maps."""
-        names, explained = _explain(run, examples, outputs)
-        return list(map(to_shown, examples.names, names, explained))
+        return [to_shown(*explained) for explained in self.compute_maps(run, examples, outputs)]
 
     def restore_reader(self, run: FinishedRun) -> Reader:
         return _make_reader(run.config, int(run.input_shape[1]))
-
-
-def _explain(
-    run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]
-) -> tuple[list[tuple[str, ...]], list[Explained]]:
-    """The names of the outputs of each image, and their explanations."""
-    images, every = cast(ImageExamples, examples), run.target.names
-    signed = run.head.evidence_has_sign
-    explained = explain_images(open_model(run.model), run.reader, images, outputs, len(every), signed=signed)
-    return [tuple(every[output] for output in row) for row in outputs], explained
 
 
 def _make_reader(config: ImageClassificationConfig, image_size: int) -> ImageReader:

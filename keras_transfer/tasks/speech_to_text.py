@@ -54,7 +54,6 @@ class SpeechToTextTask(RecordingTask, LabelledTask):
         return audit_transcripts(splits)
 
     def load_backbone(self, config: Any, weights: Weights, given: Given) -> SpeechBackbone:
-        """Load a network that transcribes."""
         return load_speech_to_text(config.backbone, weights=weights)
 
     def make_reader(
@@ -152,11 +151,9 @@ class SpeechToTextTask(RecordingTask, LabelledTask):
         )
 
     def fits(self, model: keras.Model, target: Target) -> bool:
-        """Return whether the model transcribes."""
         return isinstance(model, Transcriber)
 
     def report_type(self, run: FinishedRun) -> type[Report]:
-        """Return the report on transcripts."""
         return TranscriptReport
 
     def evaluate(self, run: FinishedRun, split: Split) -> Report:
@@ -171,7 +168,6 @@ class SpeechToTextTask(RecordingTask, LabelledTask):
         return show_recordings(examples, run.record["sample_rate"])
 
     def predict(self, run: FinishedRun, examples: Examples) -> Sequence[Prediction]:
-        """Transcribe recordings."""
         rows = predict_examples(run, examples)
         return [run.head.to_prediction(name, row) for name, row in zip(examples.names, rows, strict=True)]
 

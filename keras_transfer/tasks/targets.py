@@ -1,18 +1,22 @@
 """What tasks that predict targets share: one class, several labels, or numbers for each example."""
 
 from abc import ABC
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, cast
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_transfer.backbones import BACKBONES
+from keras_transfer.backbones.images.load import is_elsewhere
 from keras_transfer.data.examples.base import Examples
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.splits.splits import Split, Splits, load_splits, read_split
 from keras_transfer.data.targets.base import Target
 from keras_transfer.data.targets.read import TARGETS
+from keras_transfer.explain import Explanation, open_model
+from keras_transfer.explain.records import Explained
 from keras_transfer.heads import Prediction, TargetHead, make_head, restore_head
 from keras_transfer.heads.calibration import check_finite
 from keras_transfer.heads.evaluation import Report
@@ -82,3 +86,29 @@ class TargetTask(LabelledTask, ABC):
 
     def embed(self, run: FinishedRun, examples: Examples) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
         return embed_examples(run, examples)
+
+
+class HeatMapTask(TargetTask, ABC):
+    """A task whose network sees images, or recordings as images: heat maps show the evidence for an output."""
+
+    explain_examples: ClassVar[Callable[..., Sequence[Explained]]]
+    """Such as :func:`keras_transfer.explain.images.explain_images`."""
+
+    def known_names(self, values: Mapping[str, Any]) -> Mapping[str, Iterable[str]]:
+        """Return the names of backbones, unless the recipe names a preset, a file or an object."""
+        backbone = values.get("backbone")
+        if isinstance(backbone, Mapping) and is_elsewhere(backbone.get("name")):
+            return {}
+        return {"backbone.name": BACKBONES}
+
+    def explain(self, run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]) -> Sequence[Explanation]:
+        return [one.to_explanation(name, named) for name, named, one in self.compute_maps(run, examples, outputs)]
+
+    def compute_maps(
+        self, run: FinishedRun, examples: Examples, outputs: Sequence[Sequence[int]]
+    ) -> Iterable[tuple[str, tuple[str, ...], Explained]]:
+        """Return the name of each example, the names of its outputs, and their heat maps."""
+        names, signed, opened = run.target.names, run.head.evidence_has_sign, open_model(run.model)
+        explained = self.explain_examples(opened, run.reader, examples, outputs, len(names), signed=signed)
+        named = [tuple(names[output] for output in row) for row in outputs]
+        return zip(examples.names, named, explained, strict=True)

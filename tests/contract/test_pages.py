@@ -23,7 +23,7 @@ from keras_transfer import (
 from keras_transfer.config.data import TextDataConfig
 from keras_transfer.data.splits.splits import load_splits, read_split
 from keras_transfer.export import make_exporters
-from keras_transfer.recipe import with_absolute_paths
+from keras_transfer.recipe.spec import with_absolute_paths
 
 PAGES = Path(__file__).parents[2] / "docs" / "extend"
 REGISTRIES = (SOURCES, SAMPLES, EXPORTERS, EXAMPLE_KINDS)
