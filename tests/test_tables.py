@@ -2,12 +2,14 @@
 
 import io
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+import keras_transfer
 from keras_transfer.backbones import listing
 from keras_transfer.console import print_line, print_table
 from keras_transfer.report.terminal import print_confusion
@@ -125,3 +127,11 @@ def test_no_confusion_is_reported_in_a_line():
 def test_a_line_is_printed_as_it_is_whatever_is_in_brackets(width):
     line = "Run folder: runs/[a]/[/b]"
     assert shown(lambda console: print_line(line, console), width).splitlines() == [line]
+
+
+def test_no_other_module_prints_on_a_console():
+    package = Path(keras_transfer.__file__).parent
+    files = {
+        str(file.relative_to(package)) for file in package.rglob("*.py") if "console.print(" in file.read_text("utf-8")
+    }
+    assert files == {"console/tables.py"}

@@ -8,8 +8,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from keras_transfer.console import print_table
-from keras_transfer.console.text import printable
+from keras_transfer.console import print_line, print_table
 from keras_transfer.data.checks.findings import KINDS, Finding, count_kinds, to_frame, write_findings
 from keras_transfer.data.tables.write import write_table
 from keras_transfer.errors import CheckpointError
@@ -93,16 +92,16 @@ class Audit:
     def print(self, console: Console) -> None:
         """Print how many findings there are of each kind, each with its worst example."""
         counts = ", ".join(f"{count:,} {name}" for name, count in self.rows.items() if count)
-        _print(f"Audit of {self.source}: {counts} rows", console)
+        print_line(f"Audit of {self.source}: {counts} rows", console)
         for note in self.notes:
-            _print(note, console)
+            print_line(note, console)
         print_findings(self.findings, console)
 
 
 def print_findings(findings: Sequence[Finding], console: Console) -> None:
     """Print a row for each kind of finding, with its worst example."""
     if not findings:
-        _print("No problems found.", console)
+        print_line("No problems found.", console)
         return
     worst: dict[str, Finding] = {}
     for one in findings:
@@ -119,7 +118,3 @@ def print_findings(findings: Sequence[Finding], console: Console) -> None:
 def _shorten(text: str) -> str:
     """Shorten a long name to its end, which distinguishes it from others more often than its start."""
     return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN // 2 - 2]}...{text[-_MOST_SHOWN // 2 :]}"
-
-
-def _print(line: str, console: Console) -> None:
-    console.print(printable(line), highlight=False, markup=False, soft_wrap=True)

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 
 from keras_transfer.benchmark.measure import Measured, Settings
-from keras_transfer.console import print_table
+from keras_transfer.console import print_line, print_table
 
 _HEADINGS = ("format", "size MB", "load s", "latency ms", "p99 ms", "rows/s at 32", "memory MB")
 
@@ -29,14 +29,14 @@ def print_benchmark(
         print_table(headings, rows, console, title=f"Benchmark: {'; '.join(lines)}")
     temporary = [measured.candidate.name for measured in results if measured.candidate.is_temporary and measured.speed]
     if temporary:
-        _print(
+        print_line(
             f"Exported for this benchmark alone: {', '.join(temporary)}. Keep one with keras-transfer export RUN "
             "--format NAME.",
             console,
         )
     for measured in results:
         if measured.problem is not None:
-            _print(f"{measured.candidate.name} failed: {measured.problem}", console)
+            print_line(f"{measured.candidate.name} failed: {measured.problem}", console)
 
 
 def _to_cells(measured: Measured, *, has_metric: bool) -> tuple[str, ...]:
@@ -61,7 +61,3 @@ def _to_cells(measured: Measured, *, has_metric: bool) -> tuple[str, ...]:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _print(line: str, console: Console) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)

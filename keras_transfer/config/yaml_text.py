@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from keras_transfer.errors import ConfigError
+from keras_transfer.errors import ConfigError, first_line
 
 
 class StrictLoader(yaml.SafeLoader):
@@ -78,4 +78,4 @@ def _explained(where: str) -> Iterator[None]:
             problem = "YAML tags (!...) are refused, because a recipe is plain data"
         raise ConfigError(f"{where}{line}: {problem}. Fix the YAML there.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{where} is not YAML: {str(error).splitlines()[0]}. Save it as plain UTF-8 text.") from error
+        raise ConfigError(f"{where} is not YAML: {first_line(error)}. Save it as plain UTF-8 text.") from error

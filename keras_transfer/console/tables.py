@@ -31,9 +31,9 @@ def make_console() -> Console:
     return _SafeConsole()
 
 
-def print_line(text: object, console: Console) -> None:
+def print_line(text: object, console: Console, *, style: str | None = None) -> None:
     """Print a text as it is. The terminal itself wraps long lines, so that they can be copied as a whole."""
-    console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
+    console.print(printable(text), style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 def print_table(

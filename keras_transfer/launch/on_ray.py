@@ -23,7 +23,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from keras_transfer.distribution.ray_cluster import connected
-from keras_transfer.errors import ConfigError, RunInterrupted
+from keras_transfer.errors import ConfigError, RunInterrupted, first_line
 from keras_transfer.launch.local import (
     GRACE_SECONDS,
     KILLED,
@@ -157,7 +157,7 @@ def _print(number: int, answer: Any) -> int | None:
     try:
         lines, code = ray.get(answer)
     except RayError as error:
-        lines, code = [("stderr", f"Ray lost this worker: {str(error).splitlines()[0]}\n")], KILLED
+        lines, code = [("stderr", f"Ray lost this worker: {first_line(error)}\n")], KILLED
     for stream, line in lines:
         target = getattr(sys, stream)
         target.write(f"[{number}] {line}")

@@ -10,7 +10,6 @@ from keras_transfer.config.from_python import read_mark
 from keras_transfer.config.schema import RecipeConfig
 from keras_transfer.config.weights import Weights
 from keras_transfer.console import print_line
-from keras_transfer.console.text import printable
 from keras_transfer.data.checks.broken import Scan
 from keras_transfer.data.readers.base import Reader
 from keras_transfer.data.splits.splits import Splits
@@ -153,7 +152,7 @@ def _print_data(source: str, splits: Splits, scanned: Scan, console: Console) ->
     counts = ", ".join(f"{len(split):,} {split.name}" for split in splits)
     _print_lines([f"Data: {source}: {splits.target.headline()}; rows: {counts}"], console)
     for line in scanned.broken:
-        console.print(printable(f"Broken: {line}"), style="yellow", highlight=False, markup=False, soft_wrap=True)
+        print_line(f"Broken: {line}", console, style="yellow")
     _print_lines((*scanned.notes, *splits.notes), console)
 
 

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from rich.console import Console
 
 from keras_transfer.audit.result import FINDINGS, Audit
+from keras_transfer.console import print_line
 from keras_transfer.data.checks.findings import KINDS, Finding
 from keras_transfer.data.splits.splits import Splits
 from keras_transfer.errors import TransferWarning
@@ -79,7 +80,7 @@ def try_to_write_page(write: Callable[[], Path], folder: Path, console: Console 
         )
         return
     if console:
-        console.print(f"Report: {page}", highlight=False, soft_wrap=True)
+        print_line(f"Report: {page}", console)
 
 
 def write_content(content: Content, file: Path) -> Path:

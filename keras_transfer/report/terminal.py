@@ -6,7 +6,7 @@ from functools import singledispatch
 import numpy as np
 from rich.console import Console
 
-from keras_transfer.console import print_table, table_width
+from keras_transfer.console import print_line, print_table, table_width
 from keras_transfer.console.text import one_line, with_interval
 from keras_transfer.data.tables.tables import some
 from keras_transfer.frozen.learning_curve import LearningCurve
@@ -58,15 +58,14 @@ def print_report(report: Report, console: Console) -> None:
     if report.calibration is not None:
         _print_calibration(report.calibration, console)
     if report.gain is not None:
-        console.print(f"fine-tuning: {report.gain}", highlight=False, soft_wrap=True)
+        print_line(f"fine-tuning: {report.gain}", console)
     if report.improvements:
-        line = f"fine-tuning: {'; '.join(map(str, report.improvements))}"
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        print_line(f"fine-tuning: {'; '.join(map(str, report.improvements))}", console)
 
 
 def print_learning_curve(curve: LearningCurve, console: Console) -> None:
     """Print the estimated gain from twice as many labels."""
-    console.print(str(curve), highlight=False, markup=False, soft_wrap=True)
+    print_line(curve, console)
 
 
 @singledispatch
@@ -93,8 +92,7 @@ def _print_rows(
 def _print_absent(what: str, names: Sequence[str], console: Console) -> None:
     """Print which classes or labels are not included in the averages."""
     if names:
-        line = f"{what} without rows, left out of averages: {some(map(one_line, names))}"
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        print_line(f"{what} without rows, left out of averages: {some(map(one_line, names))}", console)
 
 
 def _three_digits(value: float | None) -> str:
@@ -105,7 +103,7 @@ def _print_lines(report: Report, lines: Mapping[str, str], console: Console) -> 
     lines = {**lines, "loss": f"{report.loss:.4f}"}
     width = max(map(len, lines))
     for name, line in lines.items():
-        console.print(f"{name:<{width}}  {line}", highlight=False, markup=False, soft_wrap=True)
+        print_line(f"{name:<{width}}  {line}", console)
 
 
 @_print_figures.register
@@ -171,7 +169,7 @@ def _(report: RegressionReport, console: Console) -> None:
 @_print_figures.register
 def _(report: MaskedReport, console: Console) -> None:
     title = f"{report.split[:1].upper()}{report.split[1:]}: {report.n} rows, {report.masked} masked tokens"
-    console.print(title, highlight=False, markup=False)
+    print_line(title, console)
     _print_lines(report, {"accuracy": f"{report.accuracy:.4f}", "perplexity": f"{report.perplexity:.1f}"}, console)
 
 
@@ -211,7 +209,7 @@ def _print_calibration(calibration: CalibrationReport, console: Console) -> None
     shown = {name: part for name, part in parts.items() if part}
     title = f"Calibration: {calibration.fitted or NOT_CALIBRATED}"
     if not shown:
-        console.print(title, highlight=False)
+        print_line(title, console)
         return
     names = next(iter(shown.values()))
     rows = [(_CALIBRATION.get(name, name), *(str(part[name]) for part in shown.values())) for name in names]
@@ -236,7 +234,7 @@ def print_confusion(names: Sequence[str], counts: Sequence[Sequence[int]], title
         return
     confused = _most_confused(np.asarray(counts))
     if not confused:
-        console.print(f"{title}: no row was misclassified.", highlight=False, markup=False, soft_wrap=True)
+        print_line(f"{title}: no row was misclassified.", console)
         return
     pairs = [
         (names[true], names[predicted], f"{count:,}", f"{count / total:.0%}")

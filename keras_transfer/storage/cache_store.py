@@ -25,7 +25,7 @@ from typing import BinaryIO
 import numpy as np
 from pydantic import BaseModel, StrictInt, StrictStr, ValidationError
 
-from keras_transfer.errors import TransferWarning
+from keras_transfer.errors import TransferWarning, first_line
 from keras_transfer.storage.atomic import UNFINISHED
 from keras_transfer.storage.stored_arrays import (
     ArrayFile,
@@ -187,7 +187,7 @@ class FeatureStore:
         folder = self._folder / key
         reason = _remove(folder)
         done = "were removed" if reason is None else f"could not be removed ({reason})"
-        problem = str(error).splitlines()[0] if not isinstance(error, ValidationError) else f"{_META} is not valid"
+        problem = first_line(error) if not isinstance(error, ValidationError) else f"{_META} is not valid"
         warnings.warn(
             f"The cached files in {folder} are damaged ({problem}) and {done}; they will be computed again.",
             TransferWarning,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.progress import Progress, TaskID
 
-from keras_transfer.console import make_progress
+from keras_transfer.console import make_progress, print_line
 from keras_transfer.errors import TransferWarning
 from keras_transfer.storage.atomic import whole
 from keras_transfer.trackers.base import Tracker
@@ -121,7 +121,7 @@ class ConsoleTracker(Tracker):
 
     def epoch_ended(self, epoch: EpochEnded) -> None:
         if self._progress is not None and not self._progress.disable:
-            self._progress.console.print(f"{_title(epoch.phase, epoch.epoch)}  {_format(epoch.metrics)}")
+            print_line(f"{_title(epoch.phase, epoch.epoch)}  {_format(epoch.metrics)}", self._progress.console)
 
     def phase_ended(self, phase: PhaseEnded) -> None:
         self._stop()

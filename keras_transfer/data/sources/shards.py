@@ -19,7 +19,7 @@ from keras_transfer.data.sources.example_kinds import ExampleKind, find_example_
 from keras_transfer.data.sources.files import list_files
 from keras_transfer.data.sources.source_kinds import SourceKind
 from keras_transfer.data.tables.tables import check_columns, some
-from keras_transfer.errors import DataError
+from keras_transfer.errors import DataError, first_line
 from keras_transfer.storage.content_hashes import hash_folder
 
 _SUFFIXES = (".parquet", ".arrow")
@@ -198,4 +198,4 @@ def _explained(file: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"Cannot read {file}: {str(error).splitlines()[0].rstrip('.')}. Fix the file.") from error
+        raise DataError(f"Cannot read {file}: {first_line(error).rstrip('.')}. Fix the file.") from error
