@@ -91,7 +91,8 @@ def plot_history(history: Path, image: Path, metric: str) -> None:
                 axes.axvline(epoch + 0.5, color="grey", linestyle=":", linewidth=1)
         axes.set(xlabel="epoch", ylabel=drawn)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend(frameon=False)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False)
     figure.savefig(image, dpi=120)
 
 
