@@ -115,11 +115,12 @@ def test_recipes_are_valid(page):
 
 def explain_command(words: list[str], own_recipes: Iterable[str], *, keys: bool = True) -> str:
     """What is wrong with a command: its name, its options and their values, the name of a recipe, its overrides."""
-    command = main.get_command(click.Context(main), words[0])
+    context = click.Context(main, **main.context_settings)
+    command = main.get_command(context, words[0])
     if command is None:
         return f"no command {words[0]}"
     try:
-        given = command.make_context(words[0], list(words[1:])).params
+        given = command.make_context(words[0], list(words[1:]), parent=context).params
     except click.UsageError as error:
         return error.format_message()
     except click.exceptions.Exit:  # --help
