@@ -326,11 +326,10 @@ def read_only(monkeypatch, tmp_path):
     monkeypatch.setattr(Path, "mkdir", refuse)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "settings", "tolerance"),
     [
-        pytest.param(read_only, {}, 0, id="read-only"),
+        pytest.param(read_only, {}, 0, id="read-only", marks=pytest.mark.slow),
         # The frozen stages then run within each step, which rounds in another order.
         pytest.param(lambda *_: None, {"max_bytes": 1000}, 1e-6, id="budget"),
     ],

@@ -9,13 +9,13 @@ from keras_transfer import ImageClassification
 from keras_transfer.training.precision import PrecisionTest
 
 
-@pytest.mark.usefixtures("tiny")
+@pytest.mark.usefixtures("pebble")
 def test_a_run_chooses_rate_precision_and_temperature_and_records_them(images, tmp_path, monkeypatch):
     rates = {"float32": 1.0, "mixed_bfloat16": 2.0}
     monkeypatch.setattr("keras_transfer.recipe.prepare.run_precision_test", lambda *_, **__: PrecisionTest(rates))
     recipe = ImageClassification(
-        {"source": str(images), "image_size": 32, "validation": 0.0},
-        backbone="tiny",
+        {"source": str(images), "image_size": 16, "validation": 0.0},
+        backbone="pebble",
         policy="lp_ft",
         training={"epochs": 1, "batch_size": 8, "learning_rate": "auto", "precision": "auto"},
         export={"formats": []},
