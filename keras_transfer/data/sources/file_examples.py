@@ -168,12 +168,12 @@ class FileKind(ExampleKind[FileConfig]):
         taken, labels = take_columns(where, table, config, columns, drop=["path"])
         check_filled(where, table, config.path)
         check_written(where, table, config.path)
-        found = find_files(where, table[config.path].tolist(), config, folder=folder or Path.cwd())
-        rows = taken.assign(path=list(found.paths))
+        rule, paths = find_files(where, table[config.path].tolist(), config, folder=folder or Path.cwd())
+        rows = taken.assign(path=paths)
         if config.group == config.path:  # several examples may be in one file
-            rows = rows.assign(**{config.group: list(found.paths)})
+            rows = rows.assign(**{config.group: paths})
         rows = self.arrange(name, rows, config)
-        return Source(name, found.root, rows, labels.names, notes=(*labels.notes, *found.notes))
+        return Source(name, rule.root, rows, labels.names, notes=(*labels.notes, *rule.notes))
 
     def from_object(self, name: str, data: Any, config: FileConfig) -> Source:
         """Read the examples in an object, or the paths."""

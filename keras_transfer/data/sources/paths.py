@@ -17,38 +17,6 @@ _MOST_SHOWN = 5
 
 
 @dataclass(frozen=True)
-class FoundFiles:
-    """The files that a table names.
-
-    Attributes:
-        root: The folder that the paths are relative to.
-        paths: The path of each row, with slashes.
-        notes: Lines for the user on paths that were not used literally.
-    """
-
-    root: Path
-    paths: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-
-
-def find_files(where: Path, values: Sequence[Any], config: FileDataConfig, *, folder: Path) -> FoundFiles:
-    """Find all files that a table names.
-
-    Args:
-        folder: The folder that paths are relative to if the table has no root.
-
-    Raises:
-        DataError: A file does not exist, or a path is ambiguous.
-    """
-    rule = find_path_rule(where, lambda: [values], config, folder=folder)
-    found = FoundFiles(rule.root, tuple(map(rule.resolve, values)), rule.notes)
-    missing = [path for path in found.paths if not os.path.isfile(found.root / path)]
-    if missing:
-        raise _explain_missing(missing, found, where, config, folder)
-    return found
-
-
-@dataclass(frozen=True)
 class PathRule:
     """How the paths of a table are resolved; it depends on all of them.
 
@@ -71,6 +39,28 @@ class PathRule:
             return path
         has_suffix = path.endswith(self.suffix) if self.adds_always else os.path.isfile(self.root / path)
         return path if has_suffix else path + self.suffix
+
+
+def find_files(
+    where: Path, values: Sequence[Any], config: FileDataConfig, *, folder: Path
+) -> tuple[PathRule, list[str]]:
+    """Find all files that a table names.
+
+    Args:
+        folder: The folder that paths are relative to if the table has no root.
+
+    Returns:
+        How the paths are resolved, and the path of each row, with slashes.
+
+    Raises:
+        DataError: A file does not exist, or a path is ambiguous.
+    """
+    rule = find_path_rule(where, lambda: [values], config, folder=folder)
+    paths = list(map(rule.resolve, values))
+    missing = [path for path in paths if not os.path.isfile(rule.root / path)]
+    if missing:
+        raise _explain_missing(missing, len(paths), rule.root, where, config, folder)
+    return rule, paths
 
 
 def find_path_rule(
@@ -217,19 +207,19 @@ def _refuse_two_roots(
 
 
 def _explain_missing(
-    missing: Sequence[str], found: FoundFiles, where: Path, config: FileDataConfig, folder: Path
+    missing: Sequence[str], count: int, root: Path, where: Path, config: FileDataConfig, folder: Path
 ) -> DataError:
-    if all(os.path.exists(found.root / path) for path in missing):
+    if all(os.path.exists(root / path) for path in missing):
         return DataError(
-            f"{where} names {len(missing)} of {len(found.paths)} paths that are not files, but folders, pipes or "
-            f"devices: {some(missing)}. Name files."
+            f"{where} names {len(missing)} of {count} paths that are not files, but folders, pipes or devices: "
+            f"{some(missing)}. Name files."
         )
-    what = f"{where} names {len(missing)} of {len(found.paths)} files that do not exist: {some(missing)}."
+    what = f"{where} names {len(missing)} of {count} files that do not exist: {some(missing)}."
     other = _find_other_root(config) if config.root is None else folder
-    count = 0 if other is None else sum(os.path.isfile(other / path) for path in missing)
-    if count:
+    elsewhere = 0 if other is None else sum(os.path.isfile(other / path) for path in missing)
+    if elsewhere:
         return DataError(
-            f"{what} Paths are relative to {found.root}; {count:,} of them exist in {other}. If these are meant, "
+            f"{what} Paths are relative to {root}; {elsewhere:,} of them exist in {other}. If these are meant, "
             f"set {config.key_of('root')} to {other}."
         )
     if config.suffix == "auto" and not any(Path(path).suffix for path in missing):
@@ -240,4 +230,4 @@ def _explain_missing(
         hint = f"use {config.key_of('root')} for another folder"
     if any("\\" in path for path in missing):
         hint += "; paths with backslashes are tried with slashes, too, without a drive (C:)"
-    return DataError(f"{what} Paths are relative to {found.root}; {hint}.")
+    return DataError(f"{what} Paths are relative to {root}; {hint}.")

@@ -190,7 +190,6 @@ def read_tfds_files(name: str, dataset: Dataset, config: FileDataConfig, form: T
     """Read a TFDS dataset that has images or recordings.
 
     Args:
-        name: ``tfds:NAME`` and so on.
         config: ``bytes`` names the feature that is the example, if there are several.
 
     Returns:

@@ -65,7 +65,6 @@ def find_keys(source: str, names: Sequence[str], hashes: Sequence[str]) -> list[
     Args:
         source: Its name in the recipe. Sample sets of one package may contain the same rows in several forms, such as
             BBC's articles and their headlines: these rows are also identified by their names, which never change.
-        names: Names of the examples.
         hashes: As :func:`identify` returns them; an empty one identifies nothing.
     """
     package = SAMPLES[source].package if source in SAMPLES else None

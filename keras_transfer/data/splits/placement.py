@@ -30,7 +30,6 @@ class Placement:
     """What earlier runs recorded of the rows of one source.
 
     Attributes:
-        source: The source.
         names: ``[rows]``, the name of each in messages.
         known: ``[rows]``, the split of each row in earlier runs; empty for new rows.
         pins: ``[rows]``, the split in which each row has to be: its own or, since groups stay together, that of its
@@ -149,7 +148,6 @@ def apportion(strata: Sequence[str], pins: Names, *, name: str, share: float, se
 
     Args:
         pins: The split of each row that has one; empty for rows that may be drawn.
-        name: The split.
         share: The share of all rows, above 0 and below 1.
         seed: Seed of the choice within a stratum.
 

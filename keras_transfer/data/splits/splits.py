@@ -170,7 +170,6 @@ def load_splits(
 
     Args:
         config: The recipe's data section; its ``example_kind`` makes examples of the rows.
-        seed: Seed for drawing rows.
         given: The Python objects that names of sources refer to.
         known: Rows of earlier runs, which keep their splits.
         recorded: The content of data.json of a run that is read again: its rows are returned as they were divided and

@@ -23,12 +23,7 @@ from keras_transfer.errors import DataError
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one split.
-
-    Attributes:
-        source: The source that has them.
-        rows: Some or all of the source's rows.
-    """
+    """The rows of one split: some or all of a source's rows."""
 
     source: Source
     rows: pd.DataFrame

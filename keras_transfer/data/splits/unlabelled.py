@@ -40,7 +40,7 @@ def load_unlabelled(
 
     Args:
         config: The recipe's data section. Sources of validation or test rows need no labels either. Other
-            arguments are those of :func:`load_splits`.
+            arguments are those of ``splits.load_splits``.
 
     Returns:
         The splits, without a target.
@@ -80,13 +80,7 @@ def _refuse_names(config: DataConfig) -> None:
 
 
 def read_unlabelled_split(name: str, source: str, config: DataConfig, given: Mapping[str, Any] | None = None) -> Split:
-    """Read a whole source as one split.
-
-    Args:
-        source: As in a recipe.
-        config: Names the columns of a table.
-        given: The Python objects that names of sources refer to.
-    """
+    """Read a whole source as one split, as ``splits.read_split`` does with labels."""
     own = _read_whole(config.model_copy(update={"source": source}), given or {})
     return make_split(name, Part(own, own.rows), NO_TARGET, config.model_copy(update={"weight": None}))
 

@@ -44,13 +44,7 @@ class PieceSize:
 
 
 class TableStream:
-    """A table that is read in pieces, in the same way as by :func:`read_table`.
-
-    Args:
-        file: A ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet`` file.
-        encoding: As for :func:`read_table`.
-        delimiter: As for :func:`read_table`.
-        key_of: As for :func:`read_table`.
+    """A table that is read in pieces, in the same way as by :func:`read_table`, and from the same arguments.
 
     Raises:
         DataError: The file cannot be read, or can be read in two ways.
