@@ -17,6 +17,13 @@ from keras_transfer.data.splits.splits import Splits
 _KEPT_FIRST = {"test": 0, "validation": 1, "train": 2}
 
 
+def group_equal(keys: Sequence[Hashable]) -> DisjointSet:
+    """Group rows whose keys are equal; empty keys are equal to none."""
+    groups = DisjointSet(range(len(keys)))
+    link_equal(groups, keys)
+    return groups
+
+
 def link_equal(groups: DisjointSet, keys: Iterable[Hashable]) -> None:
     """Link rows whose keys are equal; empty keys are equal to none."""
     first: dict[Hashable, int] = {}

@@ -3,10 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.cluster.hierarchy import DisjointSet
 
-from keras_transfer.audit.duplicates import Words, find_duplicates, link_equal, link_near_points
+from keras_transfer.audit.duplicates import Words, find_duplicates, group_equal, link_near_points
 from keras_transfer.audit.rows import Rows
 from keras_transfer.data.checks.findings import Finding
 from keras_transfer.data.checks.image_measures import ImageMeasures, measure_images
@@ -35,37 +33,36 @@ def audit_images(splits: Splits, memory: Path) -> list[Finding]:
         for row, one in enumerate(measured)
         if blank[row]
     ]
-    seen = np.array([row for row, one in enumerate(measured) if one.grey and not blank[row]], np.int64)
-    if len(seen):
+    seen = [row for row, one in enumerate(measured) if one.grey and not blank[row]]
+    if seen:
         findings += _find_dark(rows, measured, seen)
         findings += _find_blurred(rows, measured, seen)
     findings += _find_odd(rows, measured)
     return findings + _find_copies(rows, measured, contents, seen)
 
 
-def _find_dark(rows: Rows, measured: list[ImageMeasures], seen: NDArray[np.int64]) -> list[Finding]:
+def _find_dark(rows: Rows, measured: list[ImageMeasures], seen: list[int]) -> list[Finding]:
     """Images that are dark or bright as a whole, unless most are."""
-    findings = []
-    dark = [row for row in seen if measured[row].high < _DARK]
-    bright = [row for row in seen if measured[row].low > _BRIGHT]
-    for kind, found in (("dark", dark), ("bright", bright)):
-        if len(found) > len(seen) / 2:
-            continue
-        for row in found:
-            one = measured[row]
-            level = f"95 % of the pixels are below {one.high:.0f}" if kind == "dark" else ""
-            level = level or f"95 % of the pixels are above {one.low:.0f}"
-            score = 1.0 - one.high / 255.0 if kind == "dark" else one.low / 255.0
-            findings.append(rows.find(kind, int(row), f"{level} of 255", score))
-    return findings
+    levels = [(row, measured[row].low, measured[row].high) for row in seen]
+    dark = [
+        rows.find("dark", row, f"95 % of the pixels are below {high:.0f} of 255", 1.0 - high / 255.0)
+        for row, _, high in levels
+        if high < _DARK
+    ]
+    bright = [
+        rows.find("bright", row, f"95 % of the pixels are above {low:.0f} of 255", low / 255.0)
+        for row, low, _ in levels
+        if low > _BRIGHT
+    ]
+    return [finding for found in (dark, bright) if len(found) <= len(seen) / 2 for finding in found]
 
 
-def _find_blurred(rows: Rows, measured: list[ImageMeasures], seen: NDArray[np.int64]) -> list[Finding]:
+def _find_blurred(rows: Rows, measured: list[ImageMeasures], seen: list[int]) -> list[Finding]:
     """Images with far less detail than the others."""
     sharpness = np.array([measured[row].sharpness for row in seen])
     scores = robust_scores(np.log(sharpness + 1e-6))
     return [
-        rows.find("blurred", int(row), f"sharpness {value:.4f}; median {np.median(sharpness):.4f}", 1.0 - value / 20.0)
+        rows.find("blurred", row, f"sharpness {value:.4f}; median {np.median(sharpness):.4f}", 1.0 - value / 20.0)
         for row, value, score in zip(seen, sharpness, scores, strict=True)
         if value < _BLURRED and score < -_BLURRED_SCORE
     ]
@@ -99,14 +96,10 @@ def _size(one: ImageMeasures) -> str:
     return f"{one.width:,} x {one.height:,}"
 
 
-def _find_copies(
-    rows: Rows, measured: list[ImageMeasures], contents: list[str], seen: NDArray[np.int64]
-) -> list[Finding]:
-    exact, near = DisjointSet(range(len(rows))), DisjointSet(range(len(rows)))
-    for groups in (exact, near):
-        link_equal(groups, contents)
+def _find_copies(rows: Rows, measured: list[ImageMeasures], contents: list[str], seen: list[int]) -> list[Finding]:
+    exact, near = group_equal(contents), group_equal(contents)
     # Blank images look the same, and are already reported.
-    first = np.array([row for row in seen if exact[int(row)] == row], np.int64)
+    first = np.array([row for row in seen if exact[row] == row], np.int64)
     points = to_points([measured[row].grey for row in first], unknown=0.0)
     link_near_points(near, points, first, radius=NEAR * points.shape[1] ** 0.5 if len(points) else 0.0)
     return find_duplicates(rows, exact, near, Words("the same bytes as", "looks the same as"))

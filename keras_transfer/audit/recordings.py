@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-from scipy.cluster.hierarchy import DisjointSet
 
-from keras_transfer.audit.duplicates import Words, find_duplicates, link_equal
+from keras_transfer.audit.duplicates import Words, find_duplicates, group_equal, link_equal
 from keras_transfer.audit.rows import Rows
 from keras_transfer.audit.texts import find_other_scripts
 from keras_transfer.data.checks.findings import Finding
@@ -21,19 +20,21 @@ _ODD_LENGTH, _MOST_ODD = 4.0, 0.05
 
 def audit_recordings(splits: Splits, *, memory: Path | None = None) -> list[Finding]:
     """Check the sound of recordings, which the scan has already measured."""
-    rows = Rows.of(splits)
-    every = [one for split in splits for one in measure_recordings(recordings_of(split), memory=memory)]
-    measured = {row: one for row, one in enumerate(every) if isinstance(one, RecordingMeasures)}
+    rows, measured = Rows.of(splits), _measure(splits, memory)
     findings = [finding for row, one in measured.items() for finding in _find_flaws(rows, row, one)]
     findings += _find_odd_lengths(rows, measured)
     contents = [content for split in splits for content in split.examples.content_hashes]
-    exact, near = DisjointSet(range(len(rows))), DisjointSet(range(len(rows)))
-    for groups in (exact, near):
-        link_equal(groups, contents)
+    exact, near = group_equal(contents), group_equal(contents)
     # Silence is equal in all, and is already reported.
     sounds = ["" if row not in measured or measured[row].is_silent else measured[row].sound for row in range(len(rows))]
     link_equal(near, sounds)
     return findings + find_duplicates(rows, exact, near, Words("the same bytes as", "the same samples as"))
+
+
+def _measure(splits: Splits, memory: Path | None) -> dict[int, RecordingMeasures]:
+    """The measurements of readable recordings, by row."""
+    every = [one for split in splits for one in measure_recordings(recordings_of(split), memory=memory)]
+    return {row: one for row, one in enumerate(every) if isinstance(one, RecordingMeasures)}
 
 
 def _find_flaws(rows: Rows, row: int, one: RecordingMeasures) -> list[Finding]:
@@ -58,28 +59,25 @@ def _find_odd_lengths(rows: Rows, measured: dict[int, RecordingMeasures]) -> lis
     if not measured:
         return []
     logs = np.log([one.seconds for one in measured.values()])
-    distances = np.abs(logs - np.median(logs))
-    odd = [row for row, distance in zip(measured, distances, strict=True) if distance > np.log(_ODD_LENGTH)]
+    usual, distances = np.exp(np.median(logs)), dict(zip(measured, np.abs(logs - np.median(logs)), strict=True))
+    odd = [row for row, distance in distances.items() if distance > np.log(_ODD_LENGTH)]
     tiny = [row for row, one in measured.items() if one.is_short]
-    if len(odd) > _MOST_ODD * len(measured):
-        odd = []
-    usual, by_row = float(np.exp(np.median(logs))), dict(zip(measured, distances, strict=True))
+    found = {*tiny, *odd} if len(odd) <= _MOST_ODD * len(measured) else tiny
     return [
         rows.find(
             "odd_length",
             row,
             f"{measured[row].seconds:.2f} s; most are like {usual:.2f} s",
-            1.0 - float(np.exp(-by_row[row])),
+            1.0 - np.exp(-distances[row]),
         )
-        for row in sorted({*odd, *tiny})
+        for row in sorted(found)
     ]
 
 
 def audit_transcripts(splits: Splits, *, memory: Path | None = None) -> list[Finding]:
     """Check recordings and their transcripts. The scan has already measured each recording."""
     rows, texts = Rows.of(splits), [str(text) for split in splits for text in split.targets]
-    every = [one for split in splits for one in measure_recordings(recordings_of(split), memory=memory)]
-    seconds = {row: one.seconds for row, one in enumerate(every) if isinstance(one, RecordingMeasures) and texts[row]}
+    seconds = {row: one.seconds for row, one in _measure(splits, memory).items() if texts[row]}
     heard = list(seconds)
     odd = find_odd_rates([len(texts[row]) for row in heard], list(seconds.values()))
     findings = [

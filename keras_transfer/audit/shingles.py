@@ -16,7 +16,7 @@ _WORD = re.compile(r"\w+")
 # In scripts without spaces, words would be as long as sentences: their characters are used instead.
 _LONG_WORD = 12
 
-_LENGTH = 3
+_LENGTH, _PASSAGE = 3, 8
 _LEAST_WORDS = 8
 _PERMUTATIONS, _BANDS = 64, 16
 _CHUNK = 4096
@@ -87,10 +87,9 @@ def similarity(words: Sequence[str], others: Sequence[str]) -> float:
 
 
 class PassageCounter:
-    """Counts passages of a few words over many texts, in a table of fixed size."""
+    """Counts passages of eight words over many texts, in a table of fixed size."""
 
-    def __init__(self, length: int = 8) -> None:
-        self._length = length
+    def __init__(self) -> None:
         self._counts = np.zeros(_CELLS, np.uint32)
 
     def add(self, words: Sequence[str]) -> None:
@@ -101,12 +100,10 @@ class PassageCounter:
         """Return the longest passages of a text all of whose parts occur in ``least`` texts or more."""
         often = self._counts[self._cells(words)] >= least
         edges = np.flatnonzero(np.diff(np.concatenate([[False], often, [False]]).astype(np.int8)))
-        return [
-            " ".join(words[start : end + self._length - 1]) for start, end in zip(edges[::2], edges[1::2], strict=True)
-        ]
+        return [" ".join(words[start : end + _PASSAGE - 1]) for start, end in zip(edges[::2], edges[1::2], strict=True)]
 
     def _cells(self, words: Sequence[str]) -> NDArray[np.int64]:
-        return (hash_shingles(words, self._length) % np.uint64(_CELLS)).astype(np.int64)
+        return (hash_shingles(words, _PASSAGE) % np.uint64(_CELLS)).astype(np.int64)
 
 
 def choose_passages(counts: Counter[str], least: int, most: int) -> list[tuple[str, int]]:

@@ -50,7 +50,8 @@ def _(target: ClassTarget, targets: Targets, rows: Rows) -> Sequence[Finding]:
             f"{counts[most]:,} rows of {show_name(target.names[most])}, {counts[least]:,} of "
             f"{show_name(target.names[least])}: training.class_weights=balanced counts them alike"
         )
-        findings.append(Finding("imbalance", label=target.names[least], detail=detail, score=_share(counts, least)))
+        score = 1.0 - float(counts[least] / counts[most])
+        findings.append(Finding("imbalance", label=target.names[least], detail=detail, score=score))
     return findings
 
 
@@ -98,7 +99,3 @@ def _find_few(names: Sequence[str], counts: NDArray[Any], what: str) -> list[Fin
         for name, count in zip(names, counts.tolist(), strict=True)
         if count < _FEW_ROWS
     ]
-
-
-def _share(counts: NDArray[Any], least: int) -> float:
-    return 1.0 - float(counts[least] / counts.max())

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import DisjointSet
 
-from keras_transfer.audit.duplicates import Words, find_duplicates, link_equal
+from keras_transfer.audit.duplicates import Words, find_duplicates, group_equal
 from keras_transfer.audit.rows import Rows
 from keras_transfer.audit.shingles import (
     PassageCounter,
@@ -118,27 +117,25 @@ def find_other_scripts(rows: Rows, scripts: Sequence[str]) -> list[Finding]:
 
 
 def _find_copies(rows: Rows, seen: _Seen, splits: Splits) -> list[Finding]:
-    exact, near = DisjointSet(range(len(rows))), DisjointSet(range(len(rows)))
-    link_equal(exact, seen.contents)
-    link_equal(near, seen.keys)
-    shared: dict[tuple[int, int], float] = {}
-    if seen.signatures:
-        signatures = np.stack(seen.signatures)
-        for one, two in find_candidates(signatures):
-            first, second = seen.signed[one], seen.signed[two]
-            # For nearly all candidates, the signatures already show that they differ.
-            alike = float((signatures[one] == signatures[two]).mean())
-            if (first, second) in shared or alike < _NEAR - 0.2:
-                continue
-            shared[first, second] = similarity(split_words(_at(splits, first)), split_words(_at(splits, second)))
-            if shared[first, second] >= _NEAR:
-                near.merge(first, second)
+    exact, near = group_equal(seen.contents), group_equal(seen.keys)
+
+    def compare(row: int, other: int) -> float:
+        return similarity(split_words(_at(splits, row)), split_words(_at(splits, other)))
 
     def how(row: int, other: int) -> str:
         if seen.keys[row] == seen.keys[other]:
             return ", apart from case, spaces and punctuation"
-        share = similarity(split_words(_at(splits, row)), split_words(_at(splits, other)))
-        return f": {share:.0%} of their passages of three words"
+        return f": {compare(row, other):.0%} of their passages of three words"
+
+    if seen.signatures:
+        signatures, compared = np.stack(seen.signatures), set[tuple[int, int]]()
+        for one, two in find_candidates(signatures):
+            # For nearly all candidates, the signatures already show that they differ.
+            if (one, two) in compared or (signatures[one] == signatures[two]).mean() < _NEAR - 0.2:
+                continue
+            compared.add((one, two))
+            if compare(seen.signed[one], seen.signed[two]) >= _NEAR:
+                near.merge(seen.signed[one], seen.signed[two])
 
     return find_duplicates(rows, exact, near, Words("the same text as", "nearly the same text as"), how)
 

@@ -6,9 +6,8 @@ import pytest
 from PIL import Image
 
 from keras_transfer import ImageClassification, Recipe
-from keras_transfer.audit import Finding
 from keras_transfer.audit.result import Audit
-from keras_transfer.data.checks.findings import read_findings
+from keras_transfer.data.checks.findings import Finding, read_findings
 from keras_transfer.errors import ConfigError, TransferError
 from keras_transfer.recipe.source_task import find_task, names_recipe
 from keras_transfer.report.page import write_audit_page

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from keras_transfer.audit import count_kinds, sort_findings
 from keras_transfer.audit.images import audit_images
 from keras_transfer.audit.labels import find_suspicious
 from keras_transfer.audit.neighbours import find_neighbours, find_outliers
 from keras_transfer.audit.rows import Rows
 from keras_transfer.audit.targets import audit_targets
 from keras_transfer.audit.texts import audit_texts
+from keras_transfer.data.checks.findings import count_kinds, sort_findings
 from keras_transfer.data.checks.texts import find_script
 from keras_transfer.data.examples.images import Images
 from keras_transfer.data.examples.texts import Texts
