@@ -196,11 +196,7 @@ def measure_drop(exporter: Exporter, head: TargetHead, before: Floats, after: Fl
 
 
 def write_calibration(reader: Reader, rows: Split, folder: Path) -> None:
-    """Write examples for a converter: as in training, without augmentation.
-
-    Args:
-        :meth:`Served.calibration_batches`.
-    """
+    """Write examples for a converter, which :meth:`Served.calibration_batches` reads: without augmentation."""
     folder.mkdir()
     split = reader.prepare(rows)
     batches = reader.evaluation_batches(split, batch_size=_BATCH, view=reader.predictor_view)

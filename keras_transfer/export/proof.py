@@ -61,7 +61,8 @@ def prove(
 
     Args:
         artifact: The folder of the artifact; files for the check are written next to it.
-        expected: ``float32[n, outputs]``, the model's predictions for them, in the order of their names.
+        samples: A folder of raw examples, as the reader writes them.
+        expected: ``float32[n, outputs]``, the model's predictions for the samples, in the order of their names.
 
     Raises:
         ExportError: The artifact cannot be run, or its predictions differ.

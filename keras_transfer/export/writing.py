@@ -42,7 +42,8 @@ def prove_client(
 
     Args:
         artifact: The folder of the artifact; files for the check are written next to it.
-        expected: ``float32[n, outputs]``, the model's predictions for them.
+        samples: A folder of raw examples, as the reader writes them.
+        expected: ``float32[n, outputs]``, the model's predictions for the samples.
 
     Raises:
         ExportError: It does not run, differs, or fails for a batch with an input that cannot be read.
@@ -74,7 +75,8 @@ def export_run(
 
     Args:
         folder: Does not exist yet; a version number, as TensorFlow Serving expects.
-        expected: ``float32[n, outputs]``, the model's predictions for them, in the order of their names.
+        samples: A folder of raw examples, as the reader writes them.
+        expected: ``float32[n, outputs]``, the model's predictions for the samples, in the order of their names.
 
     Raises:
         ExportError: The folder cannot be written, the artifact's predictions differ, or the metric drops by more than
