@@ -93,7 +93,7 @@ def _find_processes(config: RecipeConfig) -> Workers | None:
 
 
 def _may_have_processes(config: RecipeConfig) -> bool:
-    several = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
+    several = os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1"
     return bool(config.distribution.workers) or "TF_CONFIG" in os.environ or several
 
 

@@ -149,9 +149,14 @@ def _read_tf_config(text: str) -> Workers:
     missing = [name for name in ("cluster", "task") if not isinstance(parts.get(name), dict)]
     if missing:
         raise ConfigError(f"TF_CONFIG lacks {' and '.join(missing)}. Received: {text[:200]}. Example: {_EXAMPLE}.")
-    kinds: dict[str, list[str]] = {kind: list(parts["cluster"].get(kind, [])) for kind in ("chief", "worker")}
+    kinds: dict[str, list[str]] = {kind: parts["cluster"].get(kind, []) for kind in ("chief", "worker")}
+    for kind, addresses in kinds.items():
+        if not isinstance(addresses, list) or not all(isinstance(address, str) for address in addresses):
+            raise ConfigError(
+                f"TF_CONFIG: {kind} is not a list of addresses. Received: {addresses!r}. Example: {_EXAMPLE}."
+            )
     kind, index = parts["task"].get("type"), parts["task"].get("index")
-    if kind not in kinds or not isinstance(index, int) or not 0 <= index < len(kinds[kind]):
+    if kind not in list(kinds) or not isinstance(index, int) or not 0 <= index < len(kinds[kind]):
         there = ", ".join(f"{len(kinds[name])} of type {name}" for name in kinds if kinds[name]) or "none"
         raise ConfigError(
             f"TF_CONFIG: the task is not in the cluster. Received: type {kind!r}, index {index!r}; the cluster has "

@@ -92,6 +92,12 @@ CLUSTER = {"worker": ["a:1", "b:2"]}
         ),
         (json.dumps({"cluster": CLUSTER, "task": {"type": "ps", "index": 0}}), "Received: type 'ps', index 0"),
         (json.dumps({"cluster": {}, "task": {"type": "worker", "index": 0}}), "the cluster has none"),
+        (json.dumps({"cluster": {"worker": 5}, "task": {}}), "worker is not a list of addresses. Received: 5. Example"),
+        (
+            json.dumps({"cluster": {"chief": [None]}, "task": {}}),
+            r"chief is not a list of addresses. Received: \[None\]",
+        ),
+        (json.dumps({"cluster": CLUSTER, "task": {"type": ["worker"], "index": 0}}), r"Received: type \['worker'\]"),
     ],
 )
 def test_an_invalid_tf_config(text, message):
